@@ -1,0 +1,209 @@
+"""Guards: safety rules any design can be put under, applied in the order a protocol lists them.
+
+A guard sees the tally and the decision so far. It may hold a move back or end the trial;
+it never sends anyone to a higher regimen than the design did.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import replace
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from escalation.decision import Action, Decisions, Reason
+from escalation.design import Design
+from escalation.numerics import beta_exceedance_boundary
+from escalation.tally import Bools, Tally
+
+
+class Guard(BaseModel):
+    """Base of the guards: parameters, coded reasons and one method."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    reasons: ClassVar[tuple[Reason, ...]]
+
+    @abstractmethod
+    def apply(self, tally: Tally, decisions: Decisions, design: Design[Any], offset: int) -> Decisions:
+        """The decisions after this guard; ``offset`` is where its reasons start in the catalogue."""
+
+    @abstractmethod
+    def describe(self) -> str:
+        """The guard in one line."""
+
+
+def _hold(decisions: Decisions, tally: Tally, rows: Bools, size: int, reason: int) -> Decisions:
+    """Stay at the current regimen in the given rows, with a full cohort."""
+    return replace(
+        decisions,
+        action=np.where(rows, np.int32(Action.STAY), decisions.action),
+        regimen=np.where(rows, tally.current, decisions.regimen),
+        size=np.where(rows, np.int32(size), decisions.size),
+        reason=np.where(rows, np.int32(reason), decisions.reason),
+    )
+
+
+class TooToxicAtLowest(Guard):
+    """End the trial when the lowest regimen is probably above the target.
+
+    Stops when Pr(p > target | data) > certainty under a Beta prior at the lowest regimen, with at
+    least ``minimum`` evaluable participants there.
+    """
+
+    guard: Literal["too_toxic"] = "too_toxic"
+    target: float = Field(gt=0, lt=1)
+    certainty: float = Field(default=0.95, gt=0.5, lt=1)
+    minimum: int = Field(default=3, ge=1)
+    prior: tuple[float, float] = (1.0, 1.0)
+
+    reasons: ClassVar[tuple[Reason, ...]] = (
+        Reason(
+            "guard.too_toxic",
+            "The lowest regimen is too toxic: the trial stops without a recommendation.",
+            "Given the DLTs at the lowest regimen, its DLT probability is above the target with more than the "
+            "stated certainty. No lower regimen is left, so nothing can be recommended.",
+            stop="lowest_too_toxic",
+            selects=False,
+        ),
+    )
+
+    def apply(self, tally: Tally, decisions: Decisions, design: Design[Any], offset: int) -> Decisions:
+        n, dlt = tally.n[:, 0], tally.dlt[:, 0]
+        boundary = beta_exceedance_boundary(
+            int(n.max(initial=0)), self.target, self.certainty, minimum=self.minimum, prior=self.prior
+        )
+        return decisions.stop_where(dlt >= boundary[n], tally.current, offset)
+
+    def describe(self) -> str:
+        return (
+            f"stop when Pr(DLT probability at the lowest regimen > {self.target:g}) > {self.certainty:g} "
+            f"with {self.minimum} or more evaluable there"
+        )
+
+
+class StopAtN(Guard):
+    """End escalation when the regimen the next cohort would get already has ``n`` evaluable participants."""
+
+    guard: Literal["stop_at_n"] = "stop_at_n"
+    n: int = Field(ge=1)
+
+    reasons: ClassVar[tuple[Reason, ...]] = (
+        Reason(
+            "guard.enough_at_regimen",
+            "The regimen recommended next already has enough participants: escalation ends.",
+            "The protocol ends escalation once the regimen that would be treated next has the stated number of "
+            "evaluable participants; treating more there would tell little more.",
+            stop="n_at_regimen",
+        ),
+    )
+
+    def apply(self, tally: Tally, decisions: Decisions, design: Design[Any], offset: int) -> Decisions:
+        there = np.take_along_axis(tally.n, decisions.regimen[:, None].astype(np.intp), axis=1)[:, 0]
+        return decisions.stop_where(there >= self.n, tally.current, offset)
+
+    def describe(self) -> str:
+        return f"stop when the next regimen already has {self.n} evaluable participants"
+
+
+class NoSkipping(Guard):
+    """Hold back a move up that would pass over an untried level or raise dose and frequency together.
+
+    The move is shortened to the highest regimen one step above the current one, along the axis
+    (dose first) in which the design wanted to go up.
+    """
+
+    guard: Literal["no_skipping"] = "no_skipping"
+
+    reasons: ClassVar[tuple[Reason, ...]] = (
+        Reason(
+            "guard.one_level_at_a_time",
+            "The design would go further up; only one level at a time is allowed.",
+            "Skipping a level would expose participants to a regimen whose neighbour below nobody has had. "
+            "The move is shortened to the next level.",
+        ),
+    )
+
+    def apply(self, tally: Tally, decisions: Decisions, design: Design[Any], offset: int) -> Decisions:
+        grid = design.grid
+        dose, often = grid.dose_of, grid.frequency_of
+        here, there = tally.current, decisions.regimen
+        up_dose = dose[there] - dose[here]
+        up_often = often[there] - often[here]
+        rows = ~decisions.stops & ((up_dose > 1) | (up_often > 1) | ((up_dose > 0) & (up_often > 0)))
+        if not rows.any():
+            return decisions
+        step = np.where(up_dose > 0, 1, grid.n_doses)
+        return replace(
+            decisions,
+            regimen=np.where(rows, here + step, there).astype(np.int32),
+            action=np.where(rows, np.int32(Action.ESCALATE), decisions.action),
+            reason=np.where(rows, np.int32(offset), decisions.reason),
+        )
+
+    def describe(self) -> str:
+        return "never skip a level and never raise dose and frequency together"
+
+
+class Coherence(Guard):
+    """Hold back an escalation straight after a cohort whose observed DLT rate is at or above the target."""
+
+    guard: Literal["coherence"] = "coherence"
+    target: float = Field(gt=0, lt=1)
+
+    reasons: ClassVar[tuple[Reason, ...]] = (
+        Reason(
+            "guard.incoherent_escalation",
+            "The last cohort's DLT rate is at or above the target: no escalation now.",
+            "Escalating straight after a cohort with a DLT rate at or above the target would answer toxicity with "
+            "a higher regimen. The trial stays where it is.",
+        ),
+    )
+
+    def apply(self, tally: Tally, decisions: Decisions, design: Design[Any], offset: int) -> Decisions:
+        high = tally.cohort_dlt >= self.target * np.maximum(tally.cohort_n, 1) - 1e-12
+        rows = (decisions.action == Action.ESCALATE) & high & (tally.cohort_dlt > 0)
+        return _hold(decisions, tally, rows, design.setting.cohort_size, offset)
+
+    def describe(self) -> str:
+        return f"no escalation after a cohort with a DLT rate of {self.target:g} or more"
+
+
+class MaximumSize(Guard):
+    """End escalation when the next cohort would take it past its largest size."""
+
+    guard: Literal["max_patients"] = "max_patients"
+    limit: int = Field(ge=1)
+    last_cohort: Literal["whole", "partial"] = "whole"
+
+    reasons: ClassVar[tuple[Reason, ...]] = (
+        Reason(
+            "guard.max_patients",
+            "The maximum number of participants is reached: escalation ends.",
+            "The protocol limits the number of participants. The next cohort would go past it, so escalation ends "
+            "and the selection is made from what is known.",
+            stop="max_n",
+        ),
+    )
+
+    def apply(self, tally: Tally, decisions: Decisions, design: Design[Any], offset: int) -> Decisions:
+        room = self.limit - tally.total
+        full = decisions.size > room if self.last_cohort == "whole" else room <= 0
+        ended = decisions.stop_where(full & (decisions.action != Action.WAIT), tally.current, offset)
+        if self.last_cohort == "whole":
+            return ended
+        return replace(ended, size=np.minimum(ended.size, np.maximum(room, 0)).astype(np.int32))
+
+    def describe(self) -> str:
+        return f"stop at {self.limit} evaluable participants" + (
+            " (the last cohort may be smaller)" if self.last_cohort == "partial" else ""
+        )
+
+
+ListedGuard = Annotated[
+    TooToxicAtLowest | StopAtN | NoSkipping | Coherence,
+    Field(discriminator="guard"),
+]
+"""The guards a study file can list under ``protocol.guards``; the maximum size always comes last."""

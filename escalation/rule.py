@@ -1,0 +1,126 @@
+"""The rule of a protocol: a design, then its guards, in the order they are printed.
+
+Every engine, the pathways, the safety proof and live conduct ask this one object what
+happens next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from escalation.decision import TRIAL_REASONS, Decisions, Reason, catalogue_index
+from escalation.design import Design
+from escalation.errors import EngineError
+from escalation.expansion import Expansion
+from escalation.guards import Coherence, Guard, MaximumSize
+from escalation.regimens import RegimenGrid
+from escalation.tally import Bools, Counts, Tally
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A design with its guards and the expansion stage that follows it.
+
+    Parameters
+    ----------
+    design
+        The design, on its regimens.
+    guards
+        Applied after the design in this order; each may only make a decision safer or end the trial.
+    expansion
+        The stage after selection, None when the trial ends there.
+    """
+
+    design: Design[Any]
+    guards: tuple[Guard, ...] = ()
+    expansion: Expansion | None = None
+
+    @property
+    def grid(self) -> RegimenGrid:
+        """The regimens."""
+        return self.design.grid
+
+    @property
+    def start(self) -> int:
+        """Regimen of the first cohort, counted from 0."""
+        return self.design.start
+
+    @property
+    def start_size(self) -> int:
+        """Participants of the first cohort."""
+        return self.design.setting.cohort_size
+
+    @property
+    def max_patients(self) -> int:
+        """The largest number of evaluable participants escalation can reach."""
+        bounds = [self.design.own_maximum, *(g.limit for g in self.guards if isinstance(g, MaximumSize))]
+        known = [bound for bound in bounds if bound is not None]
+        if not known:
+            raise EngineError(
+                f"{self.design.title} does not end by itself: set protocol.max_patients "
+                "(for example --set protocol.max_patients=30)"
+            )
+        return min(known)
+
+    @property
+    def uses_last_cohort(self) -> bool:
+        """Whether a decision can depend on the cohort just completed, not only on the counts."""
+        return self.design.uses_last_cohort or any(isinstance(guard, Coherence) for guard in self.guards)
+
+    @cached_property
+    def reasons(self) -> tuple[Reason, ...]:
+        """The catalogue ``Decisions.reason`` points into: the design's, the guards', then those of any trial."""
+        return (*self.design.reasons, *(reason for guard in self.guards for reason in guard.reasons), *TRIAL_REASONS)
+
+    @cached_property
+    def _offsets(self) -> Sequence[int]:
+        sizes = [len(self.design.reasons), *(len(guard.reasons) for guard in self.guards)]
+        offsets: list[int] = np.cumsum(sizes)[:-1].tolist()
+        return offsets
+
+    @cached_property
+    def _selecting(self) -> Bools:
+        return np.array([reason.selects for reason in self.reasons], dtype=bool)
+
+    def reason(self, code: str) -> Reason:
+        """The reason of a code."""
+        return self.reasons[self.reason_index[code]]
+
+    @cached_property
+    def reason_index(self) -> dict[str, int]:
+        """Positions of the reason codes in the catalogue."""
+        return catalogue_index(self.reasons)
+
+    def decide(self, tally: Tally) -> Decisions:
+        """What happens next in every row: the design's answer, then each guard's word on it."""
+        decisions = self.design.decide(tally)
+        for guard, offset in zip(self.guards, self._offsets, strict=True):
+            decisions = guard.apply(tally, decisions, self.design, offset)
+        return decisions
+
+    def select(self, tally: Tally, reason: Counts) -> Bools:
+        """What is selected in rows that stopped for the given reasons: (S, K)."""
+        selected: Bools = self.design.select(tally) & self._selecting[reason][:, None]
+        return selected
+
+    def first(self) -> Tally:
+        """The tally before anyone is treated: one row."""
+        size = self.grid.size
+        return Tally.of(
+            n=np.zeros((1, size)),
+            dlt=np.zeros((1, size)),
+            current=[self.start],
+            memory=np.zeros((1, self.design.memory_size)),
+        )
+
+    def steps(self) -> tuple[str, ...]:
+        """The rule in the order it is applied, for people to read."""
+        listed = [self.design.label, *(guard.describe() for guard in self.guards)]
+        if self.expansion is not None:
+            listed.append(self.expansion.describe(self.grid))
+        return tuple(listed)

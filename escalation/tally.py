@@ -1,0 +1,118 @@
+"""What is known: rows of trial states, one row one trial.
+
+A single live trial is a batch of one. Designs read a :class:`Tally` and never change it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Counts = npt.NDArray[np.int32]
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+Indices = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Rows of trial states: S trials over K regimens, at the moment a decision is asked for.
+
+    Attributes
+    ----------
+    n
+        (S, K) evaluable participants: a complete DLT window, or a DLT.
+    dlt
+        (S, K) of those, the participants with at least one DLT.
+    pending
+        (S, K) dosed, window still open, no DLT so far. Pending is not negative.
+    exposure
+        (S, K) sum over the pending of the fraction of the window followed, each in 0..1.
+    current
+        (S,) regimen now open, counted from 0.
+    cohort_n, cohort_dlt
+        (S,) evaluable participants and DLTs of the cohort just completed.
+    memory
+        (S, M) whole numbers a design asked to have kept from its previous decision.
+    """
+
+    n: Counts
+    dlt: Counts
+    pending: Counts
+    exposure: Floats
+    current: Counts
+    cohort_n: Counts
+    cohort_dlt: Counts
+    memory: Counts
+
+    @classmethod
+    def of(
+        cls,
+        n: npt.ArrayLike,
+        dlt: npt.ArrayLike,
+        current: npt.ArrayLike,
+        *,
+        pending: npt.ArrayLike | None = None,
+        exposure: npt.ArrayLike | None = None,
+        cohort_n: npt.ArrayLike | None = None,
+        cohort_dlt: npt.ArrayLike | None = None,
+        memory: npt.ArrayLike | None = None,
+    ) -> Tally:
+        """A tally from whatever holds the counts; what is not given is zero.
+
+        Examples
+        --------
+        >>> Tally.of(n=[[3, 3]], dlt=[[0, 1]], current=[1]).rows
+        1
+        """
+        n_rows = np.atleast_2d(np.asarray(n, dtype=np.int32))
+        rows = n_rows.shape[0]
+
+        def counts(value: npt.ArrayLike | None, shape: tuple[int, ...]) -> Counts:
+            if value is None:
+                return np.zeros(shape, dtype=np.int32)
+            return np.asarray(value, dtype=np.int32).reshape(shape)
+
+        return cls(
+            n=n_rows,
+            dlt=counts(dlt, n_rows.shape),
+            pending=counts(pending, n_rows.shape),
+            exposure=(
+                np.zeros(n_rows.shape) if exposure is None else np.asarray(exposure, float).reshape(n_rows.shape)
+            ),
+            current=counts(current, (rows,)),
+            cohort_n=counts(cohort_n, (rows,)),
+            cohort_dlt=counts(cohort_dlt, (rows,)),
+            memory=counts(memory, (rows, 0)) if memory is None else np.asarray(memory, np.int32).reshape(rows, -1),
+        )
+
+    @property
+    def rows(self) -> int:
+        """Number of trials S."""
+        return int(self.n.shape[0])
+
+    @property
+    def total(self) -> Counts:
+        """Evaluable participants in all, shape (S,)."""
+        total: Counts = self.n.sum(axis=1, dtype=np.int32)
+        return total
+
+    def at_current(self, values: npt.NDArray[np.int32]) -> Counts:
+        """The values of an (S, K) array at each row's current regimen, shape (S,)."""
+        taken: Counts = np.take_along_axis(values, self.current[:, None], axis=1)[:, 0]
+        return taken
+
+    def take(self, index: npt.NDArray[np.intp] | npt.NDArray[np.bool_] | slice) -> Tally:
+        """The chosen rows."""
+        return Tally(
+            n=self.n[index],
+            dlt=self.dlt[index],
+            pending=self.pending[index],
+            exposure=self.exposure[index],
+            current=self.current[index],
+            cohort_n=self.cohort_n[index],
+            cohort_dlt=self.cohort_dlt[index],
+            memory=self.memory[index],
+        )
