@@ -1,0 +1,1 @@
+"""Designs: one file each, with parameters, rule, selection, coded reasons and citation."""
