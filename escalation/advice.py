@@ -1,0 +1,263 @@
+"""What to do now: a decision when it is certain, else what is being waited for.
+
+A decision is *ripe* when every completion of the outcomes still open leads to the same decision.
+The same rule serves the calendar engine, the ``decide`` command and live conduct; it gives early
+decisions (two DLTs in the first two of a 3+3 cohort) and the look-ahead over pending participants.
+Pending is not negative.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import product
+
+import numpy as np
+
+from escalation.decision import Action
+from escalation.rule import Rule
+from escalation.tally import Tally
+from escalation.trial import TrialState
+
+COHORT_OPEN = "trial.cohort_open"
+OUTCOMES_PENDING = "trial.outcomes_pending"
+EXPANSION_OPEN = "trial.expansion_open"
+EXPANSION_COMPLETE = "trial.expansion_complete"
+EXPANSION_WITHDRAWN = "trial.expansion_withdrawn"
+CLOSED = "trial.closed"
+
+
+@dataclass(frozen=True, slots=True)
+class Possibility:
+    """One completion of the open outcomes and the decision it leads to.
+
+    ``further`` holds the further DLTs by regimen, in the order of ``Advice.open_at``.
+    """
+
+    further: tuple[int, ...]
+    action: Action
+    regimen: int
+    selected: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """What the rule says to a trial as it stands.
+
+    Attributes
+    ----------
+    action
+        The decision; STAY with places open in the cohort, WAIT when only outcomes are missing.
+    regimen
+        Where the next participants go.
+    size
+        How many: the places left, or the next cohort.
+    reasons
+        Codes of the reasons; several when different completions reach the decision for different reasons.
+    selected
+        Regimens selected when the stage ends.
+    decides
+        Whether a decision can take effect now.
+    certain
+        Whether it can although outcomes or places of the cohort are still open.
+    allocation
+        Probabilities over regimens when the design randomises.
+    memory
+        What the design keeps.
+    open_at
+        Regimens with open outcomes, and how many: places of the cohort and pending participants.
+    outlook
+        Every completion with its decision, when the decision is not certain.
+    """
+
+    action: Action
+    regimen: int
+    size: int
+    reasons: tuple[str, ...]
+    selected: tuple[int, ...] = ()
+    decides: bool = False
+    certain: bool = False
+    allocation: tuple[float, ...] | None = None
+    memory: tuple[int, ...] = ()
+    open_at: tuple[tuple[int, int], ...] = ()
+    outlook: tuple[Possibility, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """The decision on one completion, in a form that can be compared."""
+
+    action: Action
+    regimen: int
+    size: int
+    selected: tuple[int, ...]
+    allocation: tuple[float, ...] | None
+    memory: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class Advisor:
+    """Advice under one rule, remembered by state.
+
+    Parameters
+    ----------
+    rule
+        The design with its guards and expansion stage.
+    windows_complete
+        Escalation waits for every window; de-escalation and stopping never wait for more than certainty.
+    """
+
+    rule: Rule
+    windows_complete: bool = False
+    _known: dict[tuple[object, ...], Advice] = field(default_factory=dict)
+
+    def advise(self, state: TrialState) -> Advice:
+        """What the rule says to the trial as it stands."""
+        key = state.key()
+        advice = self._known.get(key)
+        if advice is None:
+            advice = self._known[key] = self._work_out(state)
+        return advice
+
+    def _work_out(self, state: TrialState) -> Advice:
+        if state.stage == "closed":
+            return Advice(Action.STOP, state.regimen, 0, (CLOSED,), state.selected)
+        if state.stage == "expansion":
+            return self._expansion(state)
+        return self._escalation(state)
+
+    def _escalation(self, state: TrialState) -> Advice:
+        places = state.open_places
+        open_counts = list(state.pending)
+        open_counts[state.regimen] += places
+        open_at = tuple((k, count) for k, count in enumerate(open_counts) if count)
+        in_cohort = places + state.enrolled - state.cohort_n
+        verdicts, reasons, further = self._verdicts(state, open_at, in_cohort)
+        first = verdicts[0]
+        agreed = all(verdict == first for verdict in verdicts)
+        if agreed and self._may_act(state, first, places):
+            return Advice(
+                first.action,
+                first.regimen,
+                first.size,
+                tuple(dict.fromkeys(reasons)),
+                first.selected,
+                decides=True,
+                certain=bool(open_at),
+                allocation=first.allocation,
+                memory=first.memory,
+                open_at=open_at,
+            )
+        outlook = tuple(
+            Possibility(more, verdict.action, verdict.regimen, verdict.selected)
+            for more, verdict in zip(further, verdicts, strict=True)
+        )
+        if places:
+            return Advice(Action.STAY, state.regimen, places, (COHORT_OPEN,), open_at=open_at, outlook=outlook)
+        return Advice(Action.WAIT, state.regimen, 0, (OUTCOMES_PENDING,), open_at=open_at, outlook=outlook)
+
+    def _may_act(self, state: TrialState, verdict: _Verdict, places: int) -> bool:
+        """Whether a decision all completions agree on may take effect before they are known."""
+        if self._is_retreat(state, verdict):
+            return True
+        if places:
+            return False  # going up, staying or declaring this regimen needs the cohort the protocol asks for
+        return not (self.windows_complete and any(state.pending))
+
+    def _is_retreat(self, state: TrialState, verdict: _Verdict) -> bool:
+        """Whether the decision leaves the open regimen downwards, or ends without declaring it or anything above."""
+        if verdict.action == Action.STOP:
+            order = self.rule.grid.at_most
+            return not any(order[state.regimen, chosen] for chosen in verdict.selected)
+        return verdict.action == Action.DE_ESCALATE
+
+    def _verdicts(
+        self, state: TrialState, open_at: tuple[tuple[int, int], ...], in_cohort: int
+    ) -> tuple[list[_Verdict], list[str], list[tuple[int, ...]]]:
+        """The decision on every completion of the open outcomes."""
+        ranges: list[range] = []
+        cohort_axis = None
+        for position, (regimen, count) in enumerate(open_at):
+            if regimen == state.regimen and in_cohort:
+                cohort_axis = position
+                ranges.append(range(in_cohort + 1))
+                if count > in_cohort:  # pending participants of an earlier cohort at the same regimen
+                    ranges.append(range(count - in_cohort + 1))
+            else:
+                ranges.append(range(count + 1))
+        completions = list(product(*ranges))
+        split = sum(1 for regimen, count in open_at if regimen == state.regimen and 0 < in_cohort < count)
+        n = np.tile(np.asarray(state.n, np.int32), (len(completions), 1))
+        dlt = np.tile(np.asarray(state.dlt, np.int32), (len(completions), 1))
+        cohort_dlt = np.full(len(completions), state.cohort_dlt, np.int32)
+        further: list[tuple[int, ...]] = []
+        for row, outcome in enumerate(completions):
+            totals: list[int] = []
+            place = 0
+            for position, (regimen, count) in enumerate(open_at):
+                more = outcome[place]
+                if position == cohort_axis:
+                    cohort_dlt[row] += outcome[place]
+                    if split:
+                        place += 1
+                        more += outcome[place]
+                place += 1
+                n[row, regimen] += count
+                dlt[row, regimen] += more
+                totals.append(more)
+            further.append(tuple(totals))
+        rows = len(completions)
+        tally = Tally.of(
+            n=n,
+            dlt=dlt,
+            current=np.full(rows, state.regimen),
+            cohort_n=np.full(rows, state.cohort_n + in_cohort),
+            cohort_dlt=cohort_dlt,
+            memory=np.tile(np.asarray(state.memory, np.int32), (rows, 1)),
+        )
+        decisions = self.rule.decide(tally)
+        selected = self.rule.select(tally, decisions.reason)
+        verdicts = []
+        for row in range(rows):
+            action = Action(int(decisions.action[row]))
+            verdicts.append(
+                _Verdict(
+                    action,
+                    int(decisions.regimen[row]) if action != Action.STOP else state.regimen,
+                    int(decisions.size[row]),
+                    tuple(np.flatnonzero(selected[row]).tolist()) if action == Action.STOP else (),
+                    None if decisions.allocation is None else tuple(decisions.allocation[row].tolist()),
+                    () if decisions.memory is None else tuple(decisions.memory[row].tolist()),
+                )
+            )
+        codes = [self.rule.reasons[int(reason)].code for reason in decisions.reason]
+        return verdicts, codes, further
+
+    def _expansion(self, state: TrialState) -> Advice:
+        stage = self.rule.expansion
+        assert stage is not None
+        regimen, places = state.regimen, state.open_places
+        missing = places + state.expansion_pending
+        dlts = state.expansion_dlt + np.arange(missing + 1)
+        withdrawn = np.atleast_1d(
+            stage.withdraws(
+                np.full(missing + 1, state.n[regimen]),
+                np.full(missing + 1, state.dlt[regimen]),
+                np.full(missing + 1, state.expansion_n + missing),
+                dlts,
+            )
+        )
+        open_at = ((regimen, missing),) if missing else ()
+        if withdrawn.all():
+            return Advice(
+                Action.STOP, regimen, 0, (EXPANSION_WITHDRAWN,), (), decides=True, certain=missing > 0, open_at=open_at
+            )
+        if places:
+            return Advice(Action.STAY, regimen, places, (EXPANSION_OPEN,), state.selected, open_at=open_at)
+        if withdrawn.any() or (missing and self.windows_complete):
+            return Advice(Action.WAIT, regimen, 0, (OUTCOMES_PENDING,), state.selected, open_at=open_at)
+        group = stage.next_group(state.expansion_n + missing)
+        if group:
+            return Advice(
+                Action.STAY, regimen, group, (EXPANSION_OPEN,), state.selected, decides=True, certain=missing > 0
+            )
+        return Advice(Action.STOP, regimen, 0, (EXPANSION_COMPLETE,), state.selected, decides=True, certain=missing > 0)

@@ -1,0 +1,460 @@
+"""The calendar engine: SimPy produces the events of a trial on a clock, and the trial's fold decides.
+
+Days are whole. What happens on one day happens in a stated order: infusions, DLTs, withdrawals,
+completed windows, decisions, arrivals, places filled from the queue. A DLT on the last day of the
+window therefore counts, and a participant can be enrolled on the day a decision takes effect.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import log1p
+from typing import Any
+
+import numpy as np
+import simpy
+from simpy.core import EmptySchedule
+from simpy.events import Event as SimPyEvent
+
+from escalation.advice import Advice, Advisor
+from escalation.decision import Action
+from escalation.errors import EngineError
+from escalation.protocol import Protocol
+from escalation.results import Calendar, TrialRows
+from escalation.rule import Rule
+from escalation.scenario import FixedAccrual, ListedAccrual, Scenario
+from escalation.streams import BLOCK, uniforms
+from escalation.trial import (
+    NOT_EVALUABLE,
+    PENDING,
+    Decided,
+    DltObserved,
+    Enrolled,
+    Event,
+    Infused,
+    NotEvaluable,
+    TrialState,
+    WindowCompleted,
+)
+from escalation.truth import BoundTruth
+
+INFUSION, TOXICITY, WITHDRAWAL, WINDOW, REVIEW, ARRIVAL, PLACE = range(7)
+"""The order of what happens on one day."""
+
+MOST_ARRIVALS = 100_000
+"""Arrivals after which a trial is given up as one that cannot end."""
+
+
+class _Due(SimPyEvent):
+    """Something that happens on a day, with its place in the order of that day."""
+
+    def __init__(
+        self, env: simpy.Environment, days: int, order: int, act: Callable[[Any], None], value: object = None
+    ) -> None:
+        self.env = env
+        self.callbacks = [act]
+        self._ok = True
+        self._value = value
+        env.schedule(self, order, days)  # type: ignore[arg-type]
+
+
+@dataclass(slots=True)
+class Numbers:
+    """Keyed random numbers of one replicate, fetched in blocks of arrivals."""
+
+    seed: int
+    replicate: int
+    _lists: dict[tuple[str, int, int], list[float]] = field(default_factory=dict)
+
+    def at(self, purpose: Any, arrival: int, series: int = 0) -> float:
+        """The number of an arrival for a purpose."""
+        block, place = divmod(arrival, BLOCK)
+        key = (purpose, series, block)
+        numbers = self._lists.get(key)
+        if numbers is None:
+            drawn = uniforms(self.seed, purpose, block, self.replicate, 1, series=series)[0]
+            numbers = self._lists[key] = drawn.tolist()
+        return numbers[place]
+
+
+@dataclass(slots=True)
+class Course:
+    """What a simulated trial leaves behind."""
+
+    state: TrialState
+    reason: str
+    first_day: int | None
+    last_day: int
+    counts: dict[str, float]
+    events: list[Event]
+    arrival_days: dict[int, int]
+
+
+@dataclass(slots=True)
+class _Held:
+    """Since when, and why, nobody can be enrolled."""
+
+    cause: str = ""
+    since: int = 0
+    until: int | None = None
+
+
+class TrialClock:
+    """One replicate of a study under one scenario."""
+
+    def __init__(self, engine: CalendarEngine, numbers: Numbers, *, keep_events: bool) -> None:
+        self.engine = engine
+        self.numbers = numbers
+        self.env = simpy.Environment(initial_time=0)
+        self.state = TrialState(engine.rule, replace_not_evaluable=engine.protocol.evaluability.replace)
+        self.events: list[Event] | None = [] if keep_events else None
+        self.queue: deque[tuple[int, int]] = deque()
+        self.arrival_days: dict[int, int] = {}
+        self.reviewing = False
+        self.place_due: int | None = None
+        self.finished = False
+        self.first_day: int | None = None
+        self.last_day = 0
+        self.draws = 0
+        self.held = _Held()
+        self.counts: dict[str, float] = dict.fromkeys(_COUNTED, 0)
+
+    def run(self) -> Course:
+        """Let the trial run to its end."""
+        self._schedule_arrival(0, 0.0)
+        step = self.env.step
+        try:
+            while not self.finished:
+                step()
+        except EmptySchedule:
+            pass
+        ended = self.finished
+        reason = self.stop_reason if ended else "trial.accrual_ended"
+        self._mark("", int(self.env.now))
+        return Course(
+            self.state, reason, self.first_day, self.last_day, self.counts, self.events or [], self.arrival_days
+        )
+
+    stop_reason: str = "trial.accrual_ended"
+
+    def _fold(self, event: Event) -> None:
+        self.state.apply(event)
+        if self.events is not None:
+            self.events.append(event)
+
+    # arrivals -----------------------------------------------------------------------------
+
+    def _schedule_arrival(self, arrival: int, before: float) -> None:
+        moment = self.engine.arrival(arrival, before, self.numbers)
+        if moment is not None:
+            if arrival >= MOST_ARRIVALS:
+                raise EngineError(
+                    f"the trial did not end within {MOST_ARRIVALS:,} arrivals; look at accrual and design"
+                )
+            _Due(self.env, int(moment) - int(self.env.now), ARRIVAL, self._arrive, (arrival, moment))
+
+    def _arrive(self, due: Any) -> None:
+        arrival, moment = due._value
+        today = int(self.env.now)
+        self.counts["arrivals"] += 1
+        self._schedule_arrival(arrival + 1, moment)
+        scenario = self.engine.scenario
+        if scenario.screen_failure and self.numbers.at("screening", arrival) < scenario.screen_failure:
+            self.counts["screen_failures"] += 1
+            return
+        self._leave_queue(today)
+        if not self.queue and self._place_free(today):
+            self._enrol(arrival, today, today)
+            return
+        held = scenario.held
+        if held.policy == "turn_away" or (held.most_waiting is not None and len(self.queue) >= held.most_waiting):
+            self.counts["turned_away"] += 1
+            return
+        self.queue.append((arrival, today))
+        self._wait_for_place(today)
+
+    def _leave_queue(self, today: int) -> None:
+        patience = self.engine.scenario.held.patience_days
+        while patience is not None and self.queue and today - self.queue[0][1] > patience:
+            self.queue.popleft()
+            self.counts["left_queue"] += 1
+
+    # places -------------------------------------------------------------------------------
+
+    def _earliest(self) -> int:
+        stagger = self.engine.protocol.stagger
+        return self.state.earliest_next(stagger.sentinel_days, stagger.between_days)
+
+    def _place_free(self, today: int) -> bool:
+        return not self.reviewing and self.state.open_places > 0 and self._earliest() <= today
+
+    def _wait_for_place(self, today: int) -> None:
+        """Come back on the day the stagger frees the next place, when it is the stagger that holds."""
+        if self.reviewing or self.state.open_places <= 0:
+            return
+        earliest = max(self._earliest(), today)
+        if self.place_due is None or self.place_due > earliest or self.place_due < today:
+            self.place_due = earliest
+            _Due(self.env, earliest - today, PLACE, self._fill)
+
+    def _fill(self, _: Any) -> None:
+        today = int(self.env.now)
+        self.place_due = None
+        self._leave_queue(today)
+        while self.queue and self._place_free(today):
+            arrival, came = self.queue.popleft()
+            self._enrol(arrival, came, today)
+        if self.queue:
+            self._wait_for_place(today)
+
+    def _enrol(self, arrival: int, came: int, today: int) -> None:
+        engine, numbers, regimen = self.engine, self.numbers, self.state.regimen
+        scenario = engine.scenario
+        self._fold(Enrolled(today, arrival, regimen))
+        self._fold(Infused(today, arrival, 1))
+        self.counts["treated"] += 1
+        self.counts["waiting_days"] += today - came
+        self.arrival_days[arrival] = came
+        if self.first_day is None:
+            self.first_day = today
+        given = engine.schedules[regimen]
+        planned = len(given)
+        if scenario.missed_infusion and planned > 1:
+            given = tuple(
+                day
+                for number, day in enumerate(given)
+                if number == 0 or numbers.at("missed_infusion", arrival, number) >= scenario.missed_infusion
+            )
+        if len(given) > 1:
+            _Due(self.env, given[1], INFUSION, self._infuse, (arrival, given, 1, today))
+        tolerance = numbers.at("tolerance", arrival)
+        onset = engine.truth.onset_day(regimen, tolerance, given if len(given) < planned else None)
+        end = engine.ends[regimen]
+        left = engine.drop_out_day(numbers.at("drop_out", arrival), end) if scenario.drop_out else None
+        if onset is not None and (left is None or onset <= left):
+            _Due(self.env, onset, TOXICITY, self._toxic, arrival)
+        elif left is not None:
+            _Due(self.env, left, WITHDRAWAL, self._withdraw, (arrival, "withdrew"))
+        elif len(given) < engine.protocol.evaluability.minimum_infusions * planned - 1e-9:
+            _Due(self.env, end, WITHDRAWAL, self._withdraw, (arrival, "infusions missed"))
+        else:
+            _Due(self.env, end, WINDOW, self._complete, arrival)
+        self._consider(today)
+
+    # follow-up ----------------------------------------------------------------------------
+
+    def _infuse(self, due: Any) -> None:
+        arrival, given, number, start = due._value
+        if self.state.participants[arrival].status != PENDING:
+            return  # treatment ended with the DLT or the withdrawal
+        today = int(self.env.now)
+        self._fold(Infused(today, arrival, number + 1))
+        if number + 1 < len(given):
+            _Due(
+                self.env, start + given[number + 1] - today, INFUSION, self._infuse, (arrival, given, number + 1, start)
+            )
+
+    def _toxic(self, due: Any) -> None:
+        self._outcome(DltObserved(int(self.env.now), due._value))
+
+    def _complete(self, due: Any) -> None:
+        self._outcome(WindowCompleted(int(self.env.now), due._value))
+
+    def _withdraw(self, due: Any) -> None:
+        arrival, cause = due._value
+        self.counts["not_evaluable"] += 1
+        self._outcome(NotEvaluable(int(self.env.now), arrival, cause))
+
+    def _outcome(self, event: Event) -> None:
+        self._fold(event)
+        today = event.day
+        self.last_day = max(self.last_day, today)
+        if self.state.stage == "closed":
+            self.finished = not self.state.anyone_pending
+            return
+        self._consider(today)
+        if self.queue:
+            self._wait_for_place(today)
+
+    # decisions ----------------------------------------------------------------------------
+
+    def _advice(self) -> Advice | None:
+        """The decision that can take effect now, None when there is none yet."""
+        advice = self.engine.advisor.advise(self.state)
+        if not advice.decides:
+            return None
+        if self.state.open_places > 0 and not self.engine.protocol.close_cohort_when_certain:
+            return None  # the cohort is filled first, as published operating characteristics assume
+        return advice
+
+    def _consider(self, today: int) -> None:
+        if not self.reviewing and self._advice() is not None:
+            self.reviewing = True
+            _Due(self.env, self.engine.protocol.review_lag_days, REVIEW, self._review)
+        self._mark(self._hold_cause(today), today)
+
+    def _review(self, _: Any) -> None:
+        today = int(self.env.now)
+        self.reviewing = False
+        advice = self._advice()
+        if advice is None:  # an outcome during the review has re-opened a place or the question
+            self._mark(self._hold_cause(today), today)
+            if self.queue:
+                self._wait_for_place(today)
+            return
+        regimen = advice.regimen if advice.allocation is None else self._draw(advice.allocation)
+        if self.state.stage == "escalation" and advice.action == Action.STOP:
+            self.stop_reason = advice.reasons[0]
+        self._fold(
+            Decided(today, advice.action.word, regimen, advice.size, advice.reasons, advice.selected, advice.memory)
+        )
+        self.last_day = max(self.last_day, today)
+        if self.state.stage == "closed":
+            self.finished = not self.state.anyone_pending
+        self._mark(self._hold_cause(today), today)
+        if self.queue:
+            self._wait_for_place(today)
+
+    def _draw(self, allocation: tuple[float, ...]) -> int:
+        number = self.numbers.at("allocation", self.draws) * sum(allocation)
+        self.draws += 1
+        for regimen, share in enumerate(allocation):
+            number -= share
+            if number < 0:
+                return regimen
+        return max(k for k, share in enumerate(allocation) if share > 0)
+
+    # what holds accrual -------------------------------------------------------------------
+
+    def _hold_cause(self, today: int) -> str:
+        if self.state.stage == "closed" or self.first_day is None:
+            return ""
+        if self.reviewing:
+            return "held_review"
+        if self.state.open_places <= 0:
+            return "held_window"
+        return "held_stagger" if self._earliest() > today else ""
+
+    def _mark(self, cause: str, today: int) -> None:
+        held = self.held
+        if held.cause:
+            until = today if held.until is None else min(today, held.until)
+            self.counts[held.cause] += max(0, until - held.since)
+        held.cause, held.since = cause, today
+        held.until = self._earliest() if cause == "held_stagger" else None
+
+
+_COUNTED = (
+    "treated",
+    "not_evaluable",
+    "arrivals",
+    "screen_failures",
+    "turned_away",
+    "left_queue",
+    "waiting_days",
+    "held_window",
+    "held_review",
+    "held_stagger",
+)
+
+
+class CalendarEngine:
+    """The calendar of a protocol under one scenario; replicates are keyed by seed and number."""
+
+    def __init__(self, protocol: Protocol, scenario: Scenario, truth: BoundTruth) -> None:
+        self.protocol = protocol
+        self.scenario = scenario
+        self.truth = truth
+        self.rule: Rule = protocol.rule
+        if self.rule.design.needs_clock:
+            raise EngineError(f"{self.rule.design.title} reads follow-up times, which this engine does not pass on yet")
+        self.advisor = Advisor(self.rule, windows_complete=protocol.escalate_when == "windows_complete")
+        self.schedules = [protocol.grid.schedule(k) for k in range(protocol.grid.size)]
+        self.ends: list[int] = truth.ends.tolist()
+
+    def arrival(self, arrival: int, before: float, numbers: Numbers) -> float | None:
+        """Moment of an arrival given the one before, None when no more come."""
+        accrual = self.scenario.accrual
+        if isinstance(accrual, ListedAccrual):
+            return accrual.days[arrival] if arrival < len(accrual.days) else None
+        if isinstance(accrual, FixedAccrual):
+            return arrival * accrual.gap_days
+        return before - log1p(-numbers.at("accrual", arrival)) * accrual.mean_gap_days
+
+    def drop_out_day(self, number: float, end: int) -> int | None:
+        """Day of withdrawal since the first infusion, at a constant rate within the window."""
+        probability = self.scenario.drop_out
+        if number >= probability:
+            return None
+        return min(int(end * log1p(-number) / log1p(-probability)), end - 1)
+
+    def course(self, seed: int, replicate: int, *, keep_events: bool = True) -> Course:
+        """One simulated trial, with its events."""
+        return TrialClock(self, Numbers(seed, replicate), keep_events=keep_events).run()
+
+    def run(
+        self, seed: int, first: int, trials: int, *, records: bool = False
+    ) -> tuple[TrialRows, list[dict[str, Any]]]:
+        """Simulate trials; participant records only when asked for, so memory stays flat otherwise."""
+        regimens = self.rule.grid.size
+        n, dlt = np.zeros((trials, regimens), np.int32), np.zeros((trials, regimens), np.int32)
+        selected = np.zeros((trials, regimens), dtype=bool)
+        reason = np.zeros(trials, np.int32)
+        expansion_n, expansion_dlt = np.zeros(trials, np.int32), np.zeros(trials, np.int32)
+        withdrawn, duration = np.zeros(trials, dtype=bool), np.zeros(trials)
+        counted = np.zeros((len(_COUNTED), trials))
+        people: list[dict[str, Any]] = []
+        for row, numbers in enumerate(self._numbers(seed, first, trials)):
+            course = TrialClock(self, numbers, keep_events=False).run()
+            state = course.state
+            n[row], dlt[row] = state.n, state.dlt
+            selected[row, list(state.selected)] = True
+            reason[row] = self.rule.reason_index[course.reason]
+            expansion_n[row], expansion_dlt[row] = state.expansion_n, state.expansion_dlt
+            withdrawn[row] = state.withdrawn
+            duration[row] = course.last_day - (course.first_day or 0)
+            counted[:, row] = [course.counts[name] for name in _COUNTED]
+            if records:
+                people.extend(self._records(first + row, course))
+        columns = dict(zip(_COUNTED, counted, strict=True))
+        calendar = Calendar(duration_days=duration, **columns)
+        rows = TrialRows.of(n=n, dlt=dlt, selected=selected, reason=reason, calendar=calendar)
+        return rows.with_expansion(expansion_n, expansion_dlt, withdrawn), people
+
+    def _numbers(self, seed: int, first: int, trials: int) -> Any:
+        """The numbers of consecutive replicates, their first block drawn for many at once."""
+        purposes = ["tolerance"]
+        purposes += ["accrual"] if self.scenario.accrual.law == "poisson" else []
+        purposes += ["screening"] if self.scenario.screen_failure else []
+        purposes += ["drop_out"] if self.scenario.drop_out else []
+        for start in range(first, first + trials, 256):
+            many = min(256, first + trials - start)
+            drawn = {purpose: uniforms(seed, purpose, 0, start, many) for purpose in purposes}  # type: ignore[arg-type]
+            for row in range(many):
+                lists = {(purpose, 0, 0): values[row].tolist() for purpose, values in drawn.items()}
+                yield Numbers(seed, start + row, lists)
+
+    def _records(self, replicate: int, course: Course) -> list[dict[str, Any]]:
+        grid = self.rule.grid
+        records = []
+        for arrival, person in course.state.participants.items():
+            regimen = grid.regimen(person.regimen)
+            records.append(
+                {
+                    "trial": replicate + 1,
+                    "arrival": arrival + 1,
+                    "arrival_day": course.arrival_days[arrival],
+                    "enrolled_day": person.enrolled,
+                    "dose": regimen.dose,
+                    "frequency": regimen.frequency,
+                    "stage": person.stage,
+                    "cohort": person.cohort,
+                    "infusions": person.infusions,
+                    "outcome": person.status,
+                    "outcome_day": person.resolved,
+                    "evaluable": person.status != NOT_EVALUABLE,
+                }
+            )
+        return records

@@ -1,0 +1,159 @@
+"""Designs compared on the same participants: paired differences with their standard errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from escalation.benchmark import Benchmark, benchmark
+from escalation.characteristics import Estimate, measure_rows
+from escalation.errors import Fault, StudyError
+from escalation.simulate import Progress, Simulation, judgement_of, simulate
+from escalation.study import Study
+from escalation.tally import Floats
+
+DISTINGUISHED = 2.0
+"""Paired standard errors a difference must exceed to be called distinguished."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A paired difference: mean over common trials, its standard error, and whether it exceeds two of them."""
+
+    difference: float
+    mcse: float
+
+    @property
+    def distinguished(self) -> bool:
+        return bool(abs(self.difference) > DISTINGUISHED * self.mcse)
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedScenario:
+    """One scenario: every entry's measures, and differences of each later entry from the first."""
+
+    name: str
+    truth: Floats
+    benchmark: Benchmark
+    measures: tuple[dict[str, Estimate], ...]
+    differences: tuple[dict[str, Difference], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Studies (or one study under several designs) on common participants."""
+
+    studies: tuple[Study, ...]
+    engine: str
+    trials: int
+    seed: int
+    scenarios: tuple[ComparedScenario, ...]
+    notes: tuple[str, ...]
+
+
+def compare(
+    studies: Sequence[Study],
+    *,
+    scenarios: Sequence[str] = (),
+    engine: Literal["sampled", "calendar"] = "sampled",
+    trials: int = 10_000,
+    seed: int = 1,
+    executor: Executor | None = None,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Compare studies on common participants under the scenarios they share.
+
+    Raises
+    ------
+    StudyError
+        With fewer than two studies, different regimens, or no common scenario.
+    """
+    if len(studies) < 2:
+        raise StudyError(
+            (Fault("studies", "a comparison needs two", "name a second study or add --design NAME"),), "compare"
+        )
+    grids = {study.protocol.grid.shape for study in studies}
+    if len(grids) > 1:
+        raise StudyError(
+            (Fault("studies", "the studies have different numbers of regimens", "compare like with like"),), "compare"
+        )
+    names = list(scenarios) or _shared(studies)
+    if not names:
+        raise StudyError(
+            (Fault("scenarios", "the studies share no scenario name", "give them one in common"),), "compare"
+        )
+    for name in names:
+        truths = [study.truth(study.scenario(name)).probability for study in studies]
+        if any(not np.allclose(truth, truths[0], atol=1e-12) for truth in truths[1:]):
+            raise StudyError(
+                (Fault(f"scenario {name}", "the studies assume different truths under this name", "rename one"),),
+                "compare",
+            )
+    runs = [
+        simulate(
+            study,
+            scenarios=names,
+            engine=engine,
+            trials=trials,
+            seed=seed,
+            executor=executor,
+            progress=None if progress is None else _share(progress, position, len(studies)),
+        )
+        for position, study in enumerate(studies)
+    ]
+    compared = tuple(_scenario(position, studies, runs, trials, seed) for position in range(len(names)))
+    notes = tuple(dict.fromkeys(note for run in runs for note in run.notes))
+    return Comparison(tuple(studies), engine, trials, seed, compared, notes)
+
+
+def _share(progress: Progress, position: int, studies: int) -> Progress:
+    return lambda done, total: progress(position * total + done, studies * total)
+
+
+def _shared(studies: Sequence[Study]) -> list[str]:
+    others = [{scenario.name for scenario in study.scenarios} for study in studies[1:]]
+    return [s.name for s in studies[0].scenarios if all(s.name in names for names in others)]
+
+
+def _scenario(
+    position: int, studies: Sequence[Study], runs: Sequence[Simulation], trials: int, seed: int
+) -> ComparedScenario:
+    first = runs[0].scenarios[position]
+    judgement = judgement_of(studies[0])
+    truth = first.truth
+    per_trial = [
+        measure_rows(run.scenarios[position].rows, study.protocol.rule, truth, judgement)
+        for run, study in zip(runs, studies, strict=True)
+    ]
+    for values, run in zip(per_trial, runs, strict=True):
+        calendar = run.scenarios[position].rows.calendar
+        if calendar is not None:
+            values["duration_days"] = calendar.duration_days
+    root = np.sqrt(trials)
+    measures = tuple(
+        {
+            name: Estimate(float(v.mean()), float(v.std(ddof=1) / root) if trials > 1 else float("nan"))
+            for name, v in values.items()
+        }
+        for values in per_trial
+    )
+    base = per_trial[0]
+    differences = tuple(
+        {
+            name: Difference(
+                float((values[name] - base[name]).mean()),
+                float((values[name] - base[name]).std(ddof=1) / root) if trials > 1 else float("nan"),
+            )
+            for name in values
+            if name in base
+        }
+        for values in per_trial[1:]
+    )
+    size = max(int(run.scenarios[position].rows.n.sum(axis=1).max(initial=1)) for run in runs)
+    return ComparedScenario(
+        first.name, truth, benchmark(truth, judgement, size, seed=seed, trials=trials), measures, differences
+    )

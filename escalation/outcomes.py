@@ -1,0 +1,157 @@
+"""Outcome strings: a trial so far in one line, such as ``1NNN 2NTN``.
+
+Level, then one letter per participant: N no DLT, T DLT, P pending, X not evaluable. On one axis the
+level stands alone; on a grid it is ``dose.frequency``; on one axis both are accepted.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from escalation.advice import Advice, Advisor
+from escalation.decision import Action
+from escalation.errors import OutcomeError
+from escalation.regimens import Regimen, RegimenGrid
+from escalation.rule import Rule
+from escalation.trial import Decided, DltObserved, Enrolled, NotEvaluable, TrialState, WindowCompleted
+
+_TOKEN = re.compile(r"(?P<level>\d+(?:\.\d+)?)(?P<letters>[A-Za-z]+)")
+_LETTERS = "NTPX"
+
+
+@dataclass(frozen=True, slots=True)
+class Cohort:
+    """The participants of one token: regimen counted from 0, letters as written."""
+
+    regimen: int
+    letters: str
+
+
+def parse(text: str, grid: RegimenGrid) -> tuple[Cohort, ...]:
+    """Read an outcome string; raises OutcomeError naming the token that cannot be read.
+
+    Examples
+    --------
+    >>> grid = RegimenGrid(doses=(1, 2), schedules=((0,),))
+    >>> parse("1NNN 2NT", grid)
+    (Cohort(regimen=0, letters='NNN'), Cohort(regimen=1, letters='NT'))
+    """
+    cohorts = []
+    for token in text.replace(",", " ").split():
+        match = _TOKEN.fullmatch(token)
+        if match is None:
+            raise OutcomeError(
+                f"{token!r} is not a level followed by letters; write for example "
+                f"{'1.1NNN 2.1NTN' if grid.axis == 'grid' else '1NNN 2NTN'} "
+                "(N no DLT, T DLT, P pending, X not evaluable)"
+            )
+        letters = match["letters"].upper()
+        wrong = sorted(set(letters) - set(_LETTERS))
+        if wrong:
+            raise OutcomeError(
+                f"{token!r}: {', '.join(wrong)} is no outcome; use N no DLT, T DLT, P pending, X not evaluable"
+            )
+        cohorts.append(Cohort(_regimen(match["level"], token, grid), letters))
+    return tuple(cohorts)
+
+
+def _regimen(level: str, token: str, grid: RegimenGrid) -> int:
+    first, dot, second = level.partition(".")
+    if dot:
+        regimen = Regimen(int(first), int(second))
+    elif grid.axis == "grid":
+        raise OutcomeError(f"{token!r}: this study has doses and frequencies; write dose.frequency, for example 2.1NNN")
+    else:
+        regimen = Regimen(1, int(first)) if grid.axis == "frequency" else Regimen(int(first), 1)
+    try:
+        return grid.index(regimen)
+    except OutcomeError as error:
+        raise OutcomeError(f"{token!r}: {error}") from None
+
+
+def text_of(cohorts: tuple[tuple[int, int, int], ...], grid: RegimenGrid) -> str:
+    """The outcome string of (regimen, participants, DLTs) cohorts, non-DLTs first."""
+    return " ".join(f"{grid.level(k)}{'N' * (size - dlt)}{'T' * dlt}" for k, size, dlt in cohorts)
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """A trial read from an outcome string, with the places where it left the design."""
+
+    state: TrialState
+    departures: tuple[str, ...]
+
+
+def replay(rule: Rule, text: str, *, advisor: Advisor | None = None, replace_not_evaluable: bool = True) -> Replay:
+    """Fold an outcome string into a trial state, checking it against the rule cohort by cohort.
+
+    A history the rule cannot have produced is refused. Designs whose rule is published for any
+    counts (BOIN, CRM) accept it and the departures are listed.
+
+    Raises
+    ------
+    OutcomeError
+        For strings that cannot be read, and for impossible histories.
+    """
+    advisor = advisor or Advisor(rule)
+    state = TrialState(rule, replace_not_evaluable=replace_not_evaluable)
+    departures: list[str] = []
+    person = 0
+    for cohort in parse(text, rule.grid):
+        for position, letter in enumerate(cohort.letters):
+            _make_room(advisor, state, cohort.regimen, person, departures, surplus=position > 0)
+            state.apply(Enrolled(0, person, cohort.regimen))
+            if letter == "T":
+                state.apply(DltObserved(0, person))
+            elif letter == "N":
+                state.apply(WindowCompleted(0, person))
+            elif letter == "X":
+                state.apply(NotEvaluable(0, person, "not evaluable"))
+            person += 1
+    return Replay(state, tuple(departures))
+
+
+def _make_room(
+    advisor: Advisor, state: TrialState, regimen: int, person: int, departures: list[str], *, surplus: bool
+) -> None:
+    """Open a place at the regimen the next participant was treated at.
+
+    ``surplus`` tells that the participant belongs to the same token as the one before: where that
+    goes past the cohort the rule asked for, the cohort is taken to have been larger.
+    """
+    rule, grid = advisor.rule, advisor.rule.grid
+    if state.open_places and state.regimen == regimen:
+        return
+    advice = advisor.advise(state)
+    who, where = f"participant {person + 1}", grid.level(regimen)
+    if state.stage == "closed":
+        problem = f"{who} was treated at level {where} after the trial had ended ({', '.join(state.reasons)})"
+    elif not advice.decides:
+        held = "its cohort has open places" if state.open_places else "outcomes that decide are pending"
+        problem = f"{who} was treated at level {where} while level {grid.level(state.regimen)} is open: {held}"
+    else:
+        allowed = advice.allocation is not None and advice.allocation[regimen] > 0
+        if advice.action == Action.STOP or advice.regimen == regimen or allowed:
+            settle(state, advice, regimen if allowed else advice.regimen)
+            if state.open_places and state.regimen == regimen:
+                return
+        problem = f"{who} was treated at level {where}, but the design {_says(advice, grid)}"
+    if not rule.design.any_tally or state.stage != "escalation":
+        raise OutcomeError(
+            f"impossible history: {problem}. {rule.design.title} is defined on the histories it produces"
+        )
+    departures.append(problem)
+    size = 1 if surplus else rule.design.setting.cohort_size
+    state.apply(Decided(0, Action.STAY.word, regimen, size, ("trial.departure",), ()))
+
+
+def settle(state: TrialState, advice: Advice, regimen: int) -> None:
+    """Let a decision take effect with the regimen a randomised allocation drew."""
+    state.apply(Decided(0, advice.action.word, regimen, advice.size, advice.reasons, advice.selected, advice.memory))
+
+
+def _says(advice: Advice, grid: RegimenGrid) -> str:
+    if advice.action == Action.STOP:
+        return f"stops here ({', '.join(advice.reasons)})"
+    return f"goes to level {grid.level(advice.regimen)} ({', '.join(advice.reasons)})"

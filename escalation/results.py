@@ -1,0 +1,137 @@
+"""Trials as rows: what every engine hands to the operating characteristics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from escalation.exact import Graph
+from escalation.tally import Bools, Counts, Floats
+
+
+@dataclass(frozen=True)
+class Calendar:
+    """What only a clock can tell, one entry per trial.
+
+    Attributes
+    ----------
+    duration_days
+        From the first enrolment to the final decision, its last window and review included.
+    treated
+        Participants treated, evaluable or not, both stages.
+    not_evaluable
+        Of those, how many stopped counting for the decision.
+    arrivals, screen_failures, turned_away, left_queue
+        Candidates who came, failed screening, were refused while accrual was held, or left the queue.
+    waiting_days
+        Sum over enrolled participants of the days between arrival and first infusion.
+    held_window, held_review, held_stagger
+        Days on which nobody could be enrolled: outcomes pending, decision under review, stagger.
+    """
+
+    duration_days: Floats
+    treated: Floats
+    not_evaluable: Floats
+    arrivals: Floats
+    screen_failures: Floats
+    turned_away: Floats
+    left_queue: Floats
+    waiting_days: Floats
+    held_window: Floats
+    held_review: Floats
+    held_stagger: Floats
+
+    @classmethod
+    def join(cls, parts: Sequence[Calendar]) -> Calendar:
+        """The trials of several chunks, in their order."""
+        names = list(cls.__dataclass_fields__)
+        return cls(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
+
+
+@dataclass(frozen=True)
+class TrialRows:
+    """Rows of finished trials with their probabilities.
+
+    Attributes
+    ----------
+    n, dlt
+        (T, K) evaluable participants and DLTs of escalation.
+    selected
+        (T, K) what escalation selected.
+    reason
+        (T,) why escalation ended, an index into the rule's catalogue.
+    expansion_n, expansion_dlt, withdrawn
+        (T,) the expansion stage.
+    weight
+        (T,) probability of the row: exact, or one over the number of simulated trials.
+    trials
+        Number of simulated trials, None when the rows are exact.
+    calendar
+        What a clock adds, None without one.
+    """
+
+    n: Counts
+    dlt: Counts
+    selected: Bools
+    reason: Counts
+    expansion_n: Counts
+    expansion_dlt: Counts
+    withdrawn: Bools
+    weight: Floats
+    trials: int | None
+    calendar: Calendar | None = field(default=None)
+
+    @classmethod
+    def of(cls, n: Counts, dlt: Counts, selected: Bools, reason: Counts, calendar: Calendar | None = None) -> TrialRows:
+        """Simulated trials, all with the same weight, without an expansion stage."""
+        trials = n.shape[0]
+        nothing = np.zeros(trials, np.int32)
+        weight = np.full(trials, 1.0 / max(trials, 1))
+        return cls(n, dlt, selected, reason, nothing, nothing, nothing.astype(bool), weight, trials, calendar)
+
+    @classmethod
+    def exact(cls, graph: Graph, truth: Floats) -> TrialRows:
+        """The terminal states of a graph with their probabilities under one truth."""
+        return cls(
+            graph.n,
+            graph.dlt,
+            graph.selected,
+            graph.reason,
+            graph.expansion_n,
+            graph.expansion_dlt,
+            graph.withdrawn,
+            graph.probabilities(truth)[0],
+            None,
+        )
+
+    @classmethod
+    def join(cls, parts: Sequence[TrialRows]) -> TrialRows:
+        """The simulated trials of several chunks, in their order."""
+        trials = sum(part.trials or 0 for part in parts)
+        calendars = [part.calendar for part in parts if part.calendar is not None]
+        columns = ("n", "dlt", "selected", "reason", "expansion_n", "expansion_dlt", "withdrawn")
+        joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in columns}
+        return cls(
+            **joined,
+            weight=np.full(trials, 1.0 / max(trials, 1)),
+            trials=trials,
+            calendar=Calendar.join(calendars) if calendars else None,
+        )
+
+    def with_expansion(self, n: Counts, dlt: Counts, withdrawn: Bools) -> TrialRows:
+        """The same trials with the outcome of their expansion stage."""
+        return replace(self, expansion_n=n, expansion_dlt=dlt, withdrawn=withdrawn)
+
+    @property
+    def total(self) -> Counts:
+        """Evaluable participants of both stages: (T,)."""
+        total: Counts = (self.n.sum(axis=1) + self.expansion_n).astype(np.int32)
+        return total
+
+    @property
+    def total_dlt(self) -> Counts:
+        """Participants with a DLT of both stages: (T,)."""
+        total: Counts = (self.dlt.sum(axis=1) + self.expansion_dlt).astype(np.int32)
+        return total

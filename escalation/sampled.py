@@ -1,0 +1,123 @@
+"""The sampled engine: rows are simulated trials, drawn where the states are too many to enumerate."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from escalation.branching import decide
+from escalation.decision import Decisions
+from escalation.errors import EngineError
+from escalation.numerics import distinct_rows
+from escalation.results import TrialRows
+from escalation.rule import Rule
+from escalation.streams import tolerances, uniforms
+from escalation.tally import Floats, Tally
+
+
+def decide_distinct(rule: Rule, tally: Tally) -> Decisions:
+    """The rule's decisions, worked out once for every distinct state."""
+    columns = [tally.n, tally.dlt, tally.current[:, None], tally.memory]
+    if rule.uses_last_cohort:
+        columns += [tally.cohort_n[:, None], tally.cohort_dlt[:, None]]
+    first, inverse = distinct_rows(np.concatenate(columns, axis=1))
+    return decide(rule, tally.take(first)).take(inverse)
+
+
+def sample(rule: Rule, probability: Floats, seed: int, first: int, trials: int) -> TrialRows:
+    """Simulate trials on common participants.
+
+    Parameters
+    ----------
+    rule
+        The design with its guards and expansion stage.
+    probability
+        (K,) DLT probabilities.
+    seed, first, trials
+        Replicates first, first + 1, ... of a master seed.
+
+    Raises
+    ------
+    EngineError
+        When the design reads a clock, or does not end by itself.
+    """
+    if rule.design.needs_clock:
+        raise EngineError(f"{rule.design.title} reads follow-up times; use the calendar engine (--engine calendar)")
+    regimens, most = rule.grid.size, rule.max_patients
+    extra = rule.expansion.size if rule.expansion else 0
+    tolerance = tolerances(seed, first, trials, most + extra)
+    drawn = np.zeros(trials, np.int32)  # cohorts decided, the key of randomised allocations
+    n = np.zeros((trials, regimens), np.int32)
+    dlt = np.zeros((trials, regimens), np.int32)
+    regimen = np.full(trials, rule.start, np.int32)
+    size = np.full(trials, rule.start_size, np.int32)
+    memory = np.zeros((trials, rule.design.memory_size), np.int32)
+    selected = np.zeros((trials, regimens), dtype=bool)
+    reason = np.zeros(trials, np.int32)
+    open_rows = np.arange(trials)
+    for _ in range(most + 1):
+        if not open_rows.size:
+            break
+        here, cohort = regimen[open_rows], size[open_rows]
+        enrolled = n[open_rows].sum(axis=1)
+        places = np.arange(int(cohort.max()))
+        index = np.minimum(enrolled[:, None] + places, tolerance.shape[1] - 1)
+        toxic = np.take_along_axis(tolerance[open_rows], index, axis=1) <= probability[here][:, None]
+        seen = (toxic & (places < cohort[:, None])).sum(axis=1).astype(np.int32)
+        n[open_rows, here] += cohort
+        dlt[open_rows, here] += seen
+        nothing = np.zeros((len(open_rows), regimens), np.int32)
+        tally = Tally(
+            n[open_rows], dlt[open_rows], nothing, nothing.astype(float), here, cohort, seen, memory[open_rows]
+        )
+        decisions = decide_distinct(rule, tally)
+        over = decisions.stops
+        ended = open_rows[over]
+        reason[ended] = decisions.reason[over]
+        selected[ended] = rule.select(tally.take(over), decisions.reason[over])
+        going = ~over
+        rows = open_rows[going]
+        regimen[rows], size[rows] = (
+            _allocate(decisions.take(going), seed, first, trials, rows, drawn),
+            decisions.size[going],
+        )
+        if decisions.memory is not None:
+            memory[rows] = decisions.memory[going]
+        drawn[rows] += 1
+        open_rows = rows
+    if open_rows.size:
+        raise EngineError(f"{rule.design.title} did not end within {most} participants; correct its decide()")
+    results = TrialRows.of(n=n, dlt=dlt, selected=selected, reason=reason)
+    return results if rule.expansion is None else _expand(rule, results, probability, tolerance)
+
+
+def _allocate(
+    decisions: Decisions, seed: int, first: int, trials: int, rows: np.ndarray, drawn: np.ndarray
+) -> np.ndarray:
+    """The regimen of the next cohort; randomised allocations are drawn from their own stream."""
+    if decisions.allocation is None:
+        return decisions.regimen
+    step = int(drawn[rows].max(initial=0))
+    numbers = uniforms(seed, "allocation", step // 64, first, trials)[rows, step % 64]
+    share = decisions.allocation
+    chosen = (np.cumsum(share, axis=1) <= numbers[:, None] * share.sum(axis=1, keepdims=True)).sum(axis=1)
+    return np.where(share.sum(axis=1) > 0, np.minimum(chosen, share.shape[1] - 1), decisions.regimen).astype(np.int32)
+
+
+def _expand(rule: Rule, results: TrialRows, probability: Floats, tolerance: Floats) -> TrialRows:
+    """The expansion stage of every trial that selected a regimen."""
+    stage = rule.expansion
+    assert stage is not None
+    n, dlt = results.expansion_n.copy(), results.expansion_dlt.copy()
+    withdrawn = results.withdrawn.copy()
+    at = np.argmax(results.selected, axis=1)
+    rows = np.flatnonzero(results.selected.any(axis=1))
+    treated = results.n.sum(axis=1)
+    while rows.size:
+        group = stage.next_group(int(n[rows[0]]))  # every open trial has the same number so far
+        index = (treated + n)[rows][:, None] + np.arange(group)
+        dlt[rows] += (np.take_along_axis(tolerance[rows], index, axis=1) <= probability[at[rows]][:, None]).sum(axis=1)
+        n[rows] += group
+        out = stage.withdraws(results.n[rows, at[rows]], results.dlt[rows, at[rows]], n[rows], dlt[rows])
+        withdrawn[rows] = out
+        rows = rows[~out & (n[rows] < stage.size)]
+    return results.with_expansion(n, dlt, withdrawn)

@@ -1,0 +1,268 @@
+"""Operating characteristics of a study: three engines behind one call."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, as_completed
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+
+from escalation.characteristics import Characteristics, Judgement, characterise
+from escalation.errors import EngineError, Fault, StateBudgetError, StudyError
+from escalation.exact import STATE_BUDGET, Graph, compile_graph
+from escalation.results import TrialRows
+from escalation.scenario import Scenario
+from escalation.study import Study, validate
+
+EngineName = Literal["auto", "exact", "sampled", "calendar"]
+CHUNK = {"sampled": 2048, "calendar": 256}
+"""Replicates simulated at a time; no result depends on it."""
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class ScenarioResult:
+    """One scenario's operating characteristics."""
+
+    name: str
+    truth: np.ndarray
+    characteristics: Characteristics
+    rows: TrialRows
+    participants: Any = None
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """A study's operating characteristics under its scenarios.
+
+    ``engine`` is the engine that ran, ``notes`` say what a reader must know about it.
+    """
+
+    study: Study
+    engine: Literal["exact", "sampled", "calendar"]
+    trials: int | None
+    seed: int | None
+    scenarios: tuple[ScenarioResult, ...]
+    notes: tuple[str, ...]
+    states: int | None = None
+
+
+def judgement_of(study: Study) -> Judgement:
+    """How a study's results are judged."""
+    criteria = study.criteria
+    return Judgement(
+        study.target, criteria.mtd_rule, criteria.above_margin, criteria.within, criteria.overdose_denominator
+    )
+
+
+def simulate(
+    study: Study,
+    *,
+    scenarios: Sequence[str] = (),
+    engine: EngineName = "auto",
+    trials: int = 10_000,
+    seed: int = 1,
+    executor: Executor | None = None,
+    records: bool = False,
+    progress: Progress | None = None,
+    budget: int = STATE_BUDGET,
+) -> Simulation:
+    """Operating characteristics of a study.
+
+    Parameters
+    ----------
+    scenarios
+        Names of the scenarios, all when empty.
+    engine
+        ``auto`` is exact when the states fit, else sampled.
+    trials, seed
+        Of the simulated engines; the same seed gives the same numbers whatever the executor.
+    executor
+        Runs the replicates in parallel; this process when None.
+    records
+        Keep participant records (calendar engine), a data frame per scenario.
+    progress
+        Told the trials done and in all.
+    budget
+        Most states the exact engine may hold at once.
+
+    Raises
+    ------
+    EngineError, StudyError
+    """
+    if trials < 1:
+        raise StudyError((Fault("--trials", f"{trials} trials cannot be simulated", "ask for 1 or more"),), study.id)
+    if seed < 0:
+        raise StudyError((Fault("--seed", f"{seed} is negative", "use a whole number from 0"),), study.id)
+    chosen = [study.scenario(name) for name in scenarios] or list(study.scenarios)
+    notes: list[str] = []
+    graph: Graph | None = None
+    if engine in ("auto", "exact"):
+        try:
+            graph = compile_graph(study.protocol.rule, budget=budget)
+        except StateBudgetError as error:
+            if engine == "exact":
+                raise
+            notes.append(f"sampled, because {error}")
+    ran: Literal["exact", "sampled", "calendar"] = (
+        "exact" if graph is not None else ("calendar" if engine == "calendar" else "sampled")
+    )
+    if ran == "exact":
+        notes.extend(_timeless(chosen))
+    judgement = judgement_of(study)
+    rule = study.protocol.rule
+    results = []
+    for position, scenario in enumerate(chosen):
+        truth = study.truth(scenario).probability
+        people = None
+        if graph is not None:
+            rows = TrialRows.exact(graph, truth)
+        else:
+            parts = list(
+                _chunks(
+                    study,
+                    scenario,
+                    ran,
+                    seed,
+                    trials,
+                    executor,
+                    records,
+                    _part(progress, position, len(chosen), trials),
+                )
+            )
+            rows = TrialRows.join([part for part, _ in parts])
+            people = _frame([person for _, listed in parts for person in listed]) if records else None
+        characteristics = characterise(rows, rule, truth, judgement, seed=seed)
+        results.append(ScenarioResult(scenario.name, truth, characteristics, rows, people))
+    simulated = graph is None
+    return Simulation(
+        study,
+        ran,
+        trials if simulated else None,
+        seed if simulated else None,
+        tuple(results),
+        tuple(notes),
+        graph.states if graph else None,
+    )
+
+
+def _timeless(scenarios: Sequence[Scenario]) -> list[str]:
+    """What an engine without a clock leaves out of the scenarios."""
+    left = {
+        "drop-out": any(s.drop_out for s in scenarios),
+        "missed infusions": any(s.missed_infusion for s in scenarios),
+    }
+    named = [name for name, present in left.items() if present]
+    return [f"{' and '.join(named)} need a clock and are left out here (--engine calendar)"] if named else []
+
+
+def _part(progress: Progress | None, position: int, scenarios: int, trials: int) -> Progress | None:
+    if progress is None:
+        return None
+    return lambda done, _: progress(position * trials + done, scenarios * trials)
+
+
+def _chunks(
+    study: Study,
+    scenario: Scenario,
+    engine: str,
+    seed: int,
+    trials: int,
+    executor: Executor | None,
+    records: bool,
+    progress: Progress | None,
+) -> Iterator[tuple[TrialRows, list[dict[str, Any]]]]:
+    """The replicates in chunks, in their order whatever the executor finishes first."""
+    size = CHUNK[engine]
+    jobs = [
+        (json.dumps(study.as_dict()), scenario.name, engine, seed, first, min(size, trials - first), records)
+        for first in range(0, trials, size)
+    ]
+    done = 0
+    if executor is None:
+        for job in jobs:
+            part = run_chunk(*job)
+            done += job[5]
+            if progress:
+                progress(done, trials)
+            yield part
+        return
+    waiting = {executor.submit(run_chunk, *job): position for position, job in enumerate(jobs)}
+    finished: dict[int, tuple[TrialRows, list[dict[str, Any]]]] = {}
+    for future in as_completed(waiting):
+        position = waiting[future]
+        finished[position] = future.result()
+        done += jobs[position][5]
+        if progress:
+            progress(done, trials)
+    yield from (finished[position] for position in range(len(jobs)))
+
+
+@lru_cache(maxsize=8)
+def _study_of(text: str) -> Study:
+    return validate(json.loads(text))
+
+
+@lru_cache(maxsize=8)
+def _calendar_of(text: str, name: str) -> Any:
+    from escalation.calendar import CalendarEngine
+
+    study = _study_of(text)
+    scenario = study.scenario(name)
+    return CalendarEngine(study.protocol, scenario, study.truth(scenario))
+
+
+def run_chunk(
+    text: str, name: str, engine: str, seed: int, first: int, trials: int, records: bool
+) -> tuple[TrialRows, list[dict[str, Any]]]:
+    """Replicates first, first + 1, ... of a study given as text; what an executor's workers call."""
+    if engine == "calendar":
+        result: tuple[TrialRows, list[dict[str, Any]]] = _calendar_of(text, name).run(
+            seed, first, trials, records=records
+        )
+        return result
+    from escalation.sampled import sample
+
+    study = _study_of(text)
+    return sample(study.protocol.rule, study.truth(study.scenario(name)).probability, seed, first, trials), []
+
+
+def _frame(people: list[dict[str, Any]]) -> Any:
+    import pandas as pd
+
+    return pd.DataFrame.from_records(people)
+
+
+def trial_frame(result: ScenarioResult, study: Study) -> Any:
+    """One row per simulated trial: totals, selection, stop reason and, with a clock, its times.
+
+    Raises EngineError for exact results, whose rows are states and not trials.
+    """
+    import pandas as pd
+
+    rows = result.rows
+    if rows.trials is None:
+        raise EngineError("exact results have no single trials; use the sampled or the calendar engine for records")
+    rule, grid = study.protocol.rule, study.protocol.grid
+    codes = np.array([reason.code for reason in rule.reasons])
+    columns: dict[str, Any] = {
+        "trial": np.arange(1, rows.trials + 1),
+        "patients": rows.total,
+        "dlts": rows.total_dlt,
+        "selected": [" ".join(grid.level(int(k)) for k in np.flatnonzero(row)) for row in rows.selected],
+        "stop_reason": codes[rows.reason],
+        "expansion_patients": rows.expansion_n,
+        "expansion_dlts": rows.expansion_dlt,
+        "withdrawn": rows.withdrawn,
+    }
+    for k in range(grid.size):
+        columns[f"n_{grid.level(k)}"] = rows.n[:, k]
+        columns[f"dlt_{grid.level(k)}"] = rows.dlt[:, k]
+    if rows.calendar is not None:
+        columns |= {name: getattr(rows.calendar, name) for name in rows.calendar.__dataclass_fields__}
+    return pd.DataFrame(columns)

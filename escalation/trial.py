@@ -1,0 +1,338 @@
+"""One trial: the fold of its events into the state that decisions are read from.
+
+SimPy produces the events on a simulated clock; outcome strings and live conduct produce the same
+events from what people enter. There is one fold for all of them. Days are whole days since the
+trial opened; regimens and participants are counted from 0 here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import copy
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from escalation.errors import TrialError
+from escalation.rule import Rule
+from escalation.tally import Tally
+
+Stage = Literal["escalation", "expansion", "closed"]
+
+
+class Enrolled(NamedTuple):
+    """A participant is assigned to the open regimen and has the first infusion."""
+
+    day: int
+    participant: int
+    regimen: int
+
+
+class Infused(NamedTuple):
+    """Infusion ``number`` (counted from 1) is given."""
+
+    day: int
+    participant: int
+    number: int
+
+
+class DltObserved(NamedTuple):
+    """A participant has a DLT inside the window."""
+
+    day: int
+    participant: int
+
+
+class WindowCompleted(NamedTuple):
+    """A participant completes the DLT window without a DLT."""
+
+    day: int
+    participant: int
+
+
+class NotEvaluable(NamedTuple):
+    """A participant without a DLT stops counting for the decision."""
+
+    day: int
+    participant: int
+    cause: str
+
+
+class Decided(NamedTuple):
+    """A decision takes effect: the next cohort is opened, or the stage ends."""
+
+    day: int
+    action: str
+    regimen: int
+    size: int
+    reasons: tuple[str, ...]
+    selected: tuple[int, ...]
+    memory: tuple[int, ...] = ()
+
+
+Event = Enrolled | Infused | DltObserved | WindowCompleted | NotEvaluable | Decided
+
+PENDING, COMPLETE, DLT, NOT_EVALUABLE = "pending", "complete", "dlt", "not_evaluable"
+
+
+@dataclass(slots=True)
+class Participant:
+    """What the fold keeps of one participant."""
+
+    regimen: int
+    enrolled: int
+    stage: Stage
+    cohort: int
+    infusions: int = 0
+    status: str = PENDING
+    resolved: int | None = None
+
+
+class TrialState:
+    """The state of one trial, changed by events only.
+
+    Attributes
+    ----------
+    n, dlt, pending
+        Counts by regimen: evaluable, with a DLT, and with an open window.
+    stage
+        ``escalation``, then ``expansion`` where the protocol has one, then ``closed``.
+    regimen, size
+        The open cohort: where it is treated and how many it has.
+    enrolled, cohort_n, cohort_dlt
+        Of the open cohort: places taken (those of the not evaluable are free again when they are
+        replaced), evaluable participants and DLTs.
+    selected, withdrawn
+        What escalation selected, and whether the expansion stage withdrew it.
+    expansion_n, expansion_dlt
+        Counts of the expansion stage, which are not part of ``n`` and ``dlt``.
+    treated
+        Participants ever treated at each regimen, evaluable or not, in both stages.
+    """
+
+    __slots__ = (
+        "cohort",
+        "cohort_dlt",
+        "cohort_n",
+        "dlt",
+        "enrolled",
+        "expansion_dlt",
+        "expansion_n",
+        "expansion_pending",
+        "last_enrolled",
+        "memory",
+        "n",
+        "participants",
+        "pending",
+        "reasons",
+        "regimen",
+        "replace",
+        "rule",
+        "selected",
+        "size",
+        "stage",
+        "treated",
+        "withdrawn",
+    )
+
+    def __init__(self, rule: Rule, *, replace_not_evaluable: bool = True) -> None:
+        regimens = rule.grid.size
+        self.rule = rule
+        self.replace = replace_not_evaluable
+        self.n = [0] * regimens
+        self.dlt = [0] * regimens
+        self.pending = [0] * regimens
+        self.stage: Stage = "escalation"
+        self.regimen = rule.start
+        self.size = rule.start_size
+        self.cohort = 1
+        self.enrolled = self.cohort_n = self.cohort_dlt = 0
+        self.memory: tuple[int, ...] = (0,) * rule.design.memory_size
+        self.selected: tuple[int, ...] = ()
+        self.withdrawn = False
+        self.expansion_n = self.expansion_dlt = self.expansion_pending = 0
+        self.reasons: tuple[str, ...] = ()
+        self.participants: dict[int, Participant] = {}
+        self.treated = [0] * regimens
+        self.last_enrolled: int | None = None
+
+    def fork(self) -> TrialState:
+        """A copy that goes its own way."""
+        other = TrialState.__new__(TrialState)
+        for name in self.__slots__:
+            value = getattr(self, name)
+            if isinstance(value, list):
+                value = value.copy()
+            elif name == "participants":
+                value = {number: copy(person) for number, person in value.items()}
+            setattr(other, name, value)
+        return other
+
+    @property
+    def open_places(self) -> int:
+        """Places of the open cohort nobody holds yet."""
+        return 0 if self.stage == "closed" else self.size - self.enrolled
+
+    @property
+    def anyone_pending(self) -> bool:
+        """Whether any outcome is still open."""
+        return self.expansion_pending > 0 or any(self.pending)
+
+    def cohort_pending(self) -> int:
+        """Participants of the open cohort whose window is open."""
+        return sum(p.status == PENDING and p.cohort == self.cohort for p in self.participants.values())
+
+    def key(self) -> tuple[object, ...]:
+        """Everything a decision on complete counts can depend on."""
+        return (
+            self.stage,
+            tuple(self.n),
+            tuple(self.dlt),
+            tuple(self.pending),
+            self.regimen,
+            self.size,
+            self.enrolled,
+            self.cohort_n,
+            self.cohort_dlt,
+            self.memory,
+            self.expansion_n,
+            self.expansion_dlt,
+            self.expansion_pending,
+        )
+
+    def tally(self) -> Tally:
+        """The state as a batch of one, pending participants without follow-up."""
+        return Tally.of(
+            n=[self.n],
+            dlt=[self.dlt],
+            current=[self.regimen],
+            pending=[self.pending],
+            cohort_n=[self.cohort_n],
+            cohort_dlt=[self.cohort_dlt],
+            memory=[self.memory],
+        )
+
+    def earliest_next(self, sentinel_days: int, between_days: int) -> int:
+        """First day on which the stagger allows the next participant of the open cohort."""
+        if self.last_enrolled is None or not self.enrolled:
+            return 0
+        alone = self.treated[self.regimen] == 1
+        return self.last_enrolled + (max(between_days, sentinel_days) if alone else between_days)
+
+    def apply(self, event: Event) -> None:
+        """Fold one event; raises TrialError when it contradicts the trial so far."""
+        _FOLD[type(event)](self, event)
+
+    def _enrolled(self, event: Enrolled) -> None:
+        if self.open_places <= 0:
+            raise TrialError(
+                f"participant {event.participant + 1} has no place: the cohort at {self._level(self.regimen)} is full "
+                "or the trial is closed; wait for the next decision"
+            )
+        if event.regimen != self.regimen:
+            raise TrialError(
+                f"participant {event.participant + 1} cannot be treated at {self._level(event.regimen)}: "
+                f"the open regimen is {self._level(self.regimen)}"
+            )
+        if event.participant in self.participants:
+            raise TrialError(f"participant {event.participant + 1} is enrolled already; use a new number")
+        self.participants[event.participant] = Participant(event.regimen, event.day, self.stage, self.cohort)
+        self.enrolled += 1
+        if self.stage == "expansion":
+            self.expansion_pending += 1
+        else:
+            self.pending[event.regimen] += 1
+        self.treated[event.regimen] += 1
+        self.last_enrolled = event.day
+
+    def _infused(self, event: Infused) -> None:
+        person = self.participants.get(event.participant)
+        if person is None or person.status in (DLT, NOT_EVALUABLE):
+            raise TrialError(
+                f"participant {event.participant + 1} cannot be infused: not enrolled, or treatment has ended"
+            )
+        person.infusions += 1
+
+    def _resolve(self, participant: int, day: int, status: str) -> Participant:
+        person = self.participants.get(participant)
+        if person is None:
+            raise TrialError(f"participant {participant + 1} is not enrolled; record the enrolment first")
+        if person.status != PENDING:
+            raise TrialError(
+                f"participant {participant + 1} has an outcome already ({person.status.replace('_', ' ')})"
+            )
+        person.status = status
+        person.resolved = day
+        if person.stage == "expansion":
+            self.expansion_pending -= 1
+        else:
+            self.pending[person.regimen] -= 1
+        return person
+
+    def _evaluable(self, person: Participant, dlt: int) -> None:
+        if person.stage == "expansion":
+            self.expansion_n += 1
+            self.expansion_dlt += dlt
+        else:
+            self.n[person.regimen] += 1
+            self.dlt[person.regimen] += dlt
+        if person.cohort == self.cohort:
+            self.cohort_n += 1
+            self.cohort_dlt += dlt
+
+    def _dlt(self, event: DltObserved) -> None:
+        self._evaluable(self._resolve(event.participant, event.day, DLT), 1)
+
+    def _completed(self, event: WindowCompleted) -> None:
+        self._evaluable(self._resolve(event.participant, event.day, COMPLETE), 0)
+
+    def _not_evaluable(self, event: NotEvaluable) -> None:
+        person = self._resolve(event.participant, event.day, NOT_EVALUABLE)
+        if person.cohort == self.cohort and self.stage != "closed":
+            if self.replace:
+                self.enrolled -= 1
+            else:
+                self.size -= 1
+                self.enrolled -= 1
+
+    def _decided(self, event: Decided) -> None:
+        if self.stage == "closed":
+            raise TrialError("the trial is closed; no further decision can take effect")
+        self.reasons = event.reasons
+        if event.action == "stop" and self.stage == "expansion":
+            self.withdrawn = not event.selected
+            self._close()
+            return
+        if event.action == "stop":
+            self.selected = event.selected
+            expansion = self.rule.expansion
+            if expansion is None or len(event.selected) != 1:
+                self._close()
+                return
+            self.stage = "expansion"
+            self._open(event.selected[0], expansion.next_group(0))
+            return
+        if event.memory:
+            self.memory = event.memory
+        self._open(event.regimen, event.size)
+
+    def _open(self, regimen: int, size: int) -> None:
+        self.regimen, self.size = regimen, size
+        self.cohort += 1
+        self.enrolled = self.cohort_n = self.cohort_dlt = 0
+
+    def _close(self) -> None:
+        self.stage = "closed"
+        self.size = self.enrolled = 0
+
+    def _level(self, regimen: int) -> str:
+        return f"level {self.rule.grid.level(regimen)}"
+
+
+_FOLD: dict[type[Event], Callable[[TrialState, Any], None]] = {
+    Enrolled: TrialState._enrolled,
+    Infused: TrialState._infused,
+    DltObserved: TrialState._dlt,
+    WindowCompleted: TrialState._completed,
+    NotEvaluable: TrialState._not_evaluable,
+    Decided: TrialState._decided,
+}
