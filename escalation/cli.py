@@ -1,0 +1,463 @@
+"""The command line. Heavy imports stay inside the commands, so that help answers at once."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from escalation.study import Study
+
+app = typer.Typer(
+    name="escalation",
+    help="Dose-escalation trials: exact and simulated operating characteristics, decisions, pathways, safety proof.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+class Engine(StrEnum):
+    """The engines a simulation can ask for."""
+
+    auto = "auto"
+    exact = "exact"
+    sampled = "sampled"
+    calendar = "calendar"
+
+
+class ComparisonEngine(StrEnum):
+    """The engines a comparison on common participants can ask for."""
+
+    sampled = "sampled"
+    calendar = "calendar"
+
+
+StudyArgument = Annotated[
+    str, typer.Argument(metavar="STUDY", help="A study file, or the name of a preset (see: studies).")
+]
+DesignOption = Annotated[str | None, typer.Option("--design", help="Use another registered design, with its defaults.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Replace any value of the study by its path.")
+]
+TruthOption = Annotated[
+    str | None,
+    typer.Option(
+        "--truth", metavar="P", help='DLT probabilities in place of the scenarios; grid rows separated by "/".'
+    ),
+]
+ScenarioOption = Annotated[list[str] | None, typer.Option("--scenario", help="Only these scenarios; may be repeated.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+TrialsOption = Annotated[int, typer.Option(help="Simulated trials per scenario.")]
+SeedOption = Annotated[int, typer.Option(help="Master seed; the same seed gives the same numbers.")]
+WorkersOption = Annotated[int, typer.Option(help="Processes; the numbers do not depend on it.")]
+
+
+def main() -> None:
+    """Run the command line; bad input ends with one clear message and exit code 2."""
+    from escalation.errors import EscalationError
+
+    try:
+        app()
+    except EscalationError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else 120
+    return Console(highlight=False, soft_wrap=False, width=width)
+
+
+def _print_json(form: Any) -> None:
+    typer.echo(json.dumps(form, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def _load(study: str, design: str | None, overrides: list[str] | None, truth: str | None = None) -> Study:
+    from escalation.study import load
+
+    return load(study, design=design, overrides=overrides or (), truth=truth)
+
+
+@contextmanager
+def _executor(workers: int) -> Iterator[Any]:
+    from escalation.errors import Fault, StudyError
+
+    if workers < 1:
+        raise StudyError((Fault("--workers", f"{workers} workers cannot run", "use 1 or more"),), "command line")
+    if workers == 1:
+        yield None
+        return
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        yield pool
+
+
+@contextmanager
+def _progress(label: str) -> Iterator[Any]:
+    """A bar on stderr, drawn only for work that lasts more than a second at a terminal."""
+    from time import monotonic
+
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    began = monotonic()
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task(label, total=None, visible=False)
+        yield lambda done, total: bar.update(task, completed=done, total=total, visible=monotonic() - began > 1)
+
+
+@app.command()
+def simulate(
+    study: StudyArgument,
+    scenario: ScenarioOption = None,
+    truth: TruthOption = None,
+    engine: Annotated[Engine, typer.Option(help="auto is exact when the states fit, else sampled.")] = Engine.auto,
+    trials: TrialsOption = 10_000,
+    seed: SeedOption = 1,
+    workers: WorkersOption = 1,
+    design: DesignOption = None,
+    set_: SetOption = None,
+    records: Annotated[
+        Path | None,
+        typer.Option(help="Write trials.csv (and participants.csv with the calendar engine) into this folder."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Operating characteristics of a study under its scenarios."""
+    from escalation.report.forms import simulation_form
+    from escalation.report.tables import print_simulation
+    from escalation.simulate import simulate as run
+
+    loaded = _load(study, design, set_, truth)
+    with _executor(workers) as executor, _progress("simulating") as progress:
+        simulation = run(
+            loaded,
+            scenarios=scenario or (),
+            engine=engine.value,
+            trials=trials,
+            seed=seed,
+            executor=executor,
+            records=records is not None,
+            progress=progress,
+        )
+    if records is not None:
+        _write_records(simulation, records)
+    if as_json:
+        _print_json(simulation_form(simulation))
+    else:
+        print_simulation(_console(), simulation)
+
+
+def _write_records(simulation: Any, folder: Path) -> None:
+    import pandas as pd
+
+    from escalation.errors import Fault, StudyError
+    from escalation.simulate import trial_frame
+
+    tables = {"trials": [trial_frame(result, simulation.study) for result in simulation.scenarios]}
+    if simulation.engine == "calendar":
+        tables["participants"] = [result.participants for result in simulation.scenarios]
+    names = [result.name for result in simulation.scenarios]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, frames in tables.items():
+            whole = pd.concat(frames, keys=names, names=["scenario"]).reset_index(level=0)
+            whole.to_csv(folder / f"{name}.csv", index=False)
+    except OSError as error:
+        raise StudyError(
+            (Fault("--records", f"{folder}: {error.strerror}", "choose a folder you can write to"),)
+        ) from None
+
+
+@app.command()
+def decide(
+    study: StudyArgument,
+    outcomes: Annotated[
+        str, typer.Option(help='The trial so far, for example "1NNN 2NTN" (N, T, P pending, X not evaluable).')
+    ],
+    design: DesignOption = None,
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What happens next in a trial, why, and what is being waited for."""
+    from escalation.advice import Advisor
+    from escalation.outcomes import replay
+    from escalation.report.forms import decision_form
+    from escalation.report.tables import print_decision
+
+    loaded = _load(study, design, set_)
+    protocol = loaded.protocol
+    advisor = Advisor(protocol.rule, windows_complete=protocol.escalate_when == "windows_complete")
+    replayed = replay(protocol.rule, outcomes, advisor=advisor, replace_not_evaluable=protocol.evaluability.replace)
+    advice = advisor.advise(replayed.state)
+    if as_json:
+        _print_json(decision_form(loaded, replayed, advice, outcomes))
+    else:
+        print_decision(_console(), loaded, replayed, advice)
+
+
+@app.command()
+def table(
+    study: StudyArgument, design: DesignOption = None, set_: SetOption = None, as_json: JsonOption = False
+) -> None:
+    """The decision table by the number of evaluable participants at the current regimen."""
+    from escalation.errors import EngineError
+    from escalation.report.forms import table_form
+    from escalation.report.tables import print_table
+
+    loaded = _load(study, design, set_)
+    found = loaded.protocol.rule.design.table()
+    if found is None:
+        raise EngineError(
+            f"{loaded.protocol.rule.design.label} decides on more than the counts at the current regimen, so it has no "
+            "table; use: escalation pathways"
+        )
+    if as_json:
+        _print_json(table_form(found))
+    else:
+        print_table(_console(), loaded, found)
+
+
+@app.command()
+def verify(
+    study: StudyArgument,
+    design: DesignOption = None,
+    set_: SetOption = None,
+    strict: Annotated[bool, typer.Option(help="Exit with code 1 when a property is broken.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Check safety properties on every state the design can reach."""
+    from escalation.report.forms import proof_form
+    from escalation.report.tables import print_proof
+    from escalation.verify import verify as prove
+
+    loaded = _load(study, design, set_)
+    proof = prove(loaded.protocol.rule)
+    if as_json:
+        _print_json(proof_form(loaded, proof))
+    else:
+        print_proof(_console(), loaded, proof)
+    if strict and not proof.holds:
+        raise typer.Exit(1)
+
+
+@app.command()
+def pathways(
+    study: StudyArgument,
+    from_: Annotated[str, typer.Option("--from", help="Outcomes the pathways start from.")] = "",
+    cohorts: Annotated[int, typer.Option(help="Cohorts ahead.")] = 2,
+    scenario: Annotated[str | None, typer.Option(help="Scenario of the probabilities; the first if left out.")] = None,
+    truth: TruthOption = None,
+    design: DesignOption = None,
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Dose transition pathways from any state, with their probabilities."""
+    from escalation.advice import Advisor
+    from escalation.errors import Fault, StudyError
+    from escalation.outcomes import replay
+    from escalation.pathways import pathways as walk
+    from escalation.report.forms import pathways_form
+    from escalation.report.tables import print_pathways
+
+    if cohorts < 0:
+        raise StudyError((Fault("--cohorts", f"{cohorts} is negative", "use 0 or more"),), "command line")
+    loaded = _load(study, design, set_, truth)
+    protocol = loaded.protocol
+    assumed = loaded.scenario(scenario) if scenario is not None else loaded.scenarios[0]
+    advisor = Advisor(protocol.rule, windows_complete=protocol.escalate_when == "windows_complete")
+    replayed = replay(protocol.rule, from_, advisor=advisor, replace_not_evaluable=protocol.evaluability.replace)
+    nodes = walk(advisor, replayed.state, from_, cohorts, loaded.truth(assumed).probability)
+    if as_json:
+        _print_json(pathways_form(loaded, assumed.name, from_, cohorts, nodes))
+    else:
+        print_pathways(_console(), loaded, assumed.name, nodes)
+
+
+@app.command()
+def compare(
+    study: Annotated[
+        list[str], typer.Argument(metavar="STUDY...", help="Studies to compare; the first is the reference.")
+    ],
+    scenario: ScenarioOption = None,
+    truth: TruthOption = None,
+    engine: Annotated[ComparisonEngine, typer.Option(help="calendar adds durations.")] = ComparisonEngine.sampled,
+    trials: TrialsOption = 10_000,
+    seed: SeedOption = 1,
+    workers: WorkersOption = 1,
+    design: Annotated[
+        list[str] | None, typer.Option("--design", help="Add the first study under another design; may be repeated.")
+    ] = None,
+    set_: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare designs on common participants: paired differences with their standard errors."""
+    from escalation.compare import compare as run
+    from escalation.report.forms import comparison_form
+    from escalation.report.tables import print_comparison
+
+    entries = [_load(name, None, set_, truth) for name in study]
+    entries += [_load(study[0], name, _shared_only(set_), truth) for name in design or ()]
+    with _executor(workers) as executor, _progress("comparing") as progress:
+        comparison = run(
+            entries,
+            scenarios=scenario or (),
+            engine=engine.value,
+            trials=trials,
+            seed=seed,
+            executor=executor,
+            progress=progress,
+        )
+    if as_json:
+        _print_json(comparison_form(comparison))
+    else:
+        print_comparison(_console(), comparison)
+
+
+def _shared_only(overrides: list[str] | None) -> list[str]:
+    """Overrides that do not belong to the parameters of one design."""
+    return [each for each in overrides or () if not each.startswith("protocol.design")]
+
+
+@app.command()
+def designs(as_json: JsonOption = False) -> None:
+    """The registered designs."""
+    from escalation.registry import design_class, design_names
+
+    listed = []
+    for name in design_names():
+        cls = design_class(name)
+        listed.append(
+            {
+                "name": name,
+                "title": cls.title,
+                "citation": cls.citation,
+                "parameters": cls.Parameters.model_json_schema().get("properties", {}),
+            }
+        )
+    if as_json:
+        _print_json({"designs": listed})
+        return
+    from rich.table import Table
+
+    printed = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("name", "design", "published in"):
+        printed.add_column(column, overflow="fold")
+    for each in listed:
+        printed.add_row(each["name"], each["title"], each["citation"])
+    _console().print(printed)
+
+
+@app.command()
+def studies(as_json: JsonOption = False) -> None:
+    """The studies that come with the package."""
+    from escalation.study import load, preset_names
+
+    loaded = [load(name) for name in preset_names()]
+    if as_json:
+        listed = [
+            {
+                "name": each.id,
+                "title": each.title,
+                "registry": each.registry or None,
+                "design": each.protocol.rule.design.name,
+                "scenarios": [scenario.name for scenario in each.scenarios],
+                "notices": list(each.notices),
+            }
+            for each in loaded
+        ]
+        _print_json({"studies": listed})
+        return
+    from rich.table import Table
+
+    printed = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("name", "study", "design", "scenarios"):
+        printed.add_column(column, overflow="fold")
+    for each in loaded:
+        mark = " [bold red](placeholders: not protocol-complete)[/]" if each.placeholders else ""
+        printed.add_row(each.id, each.title + mark, each.protocol.rule.design.label, str(len(each.scenarios)))
+    _console().print(printed)
+
+
+@app.command()
+def validate(file: Annotated[str, typer.Argument(metavar="FILE")], as_json: JsonOption = False) -> None:
+    """Check a study file; every fault is listed with its path and how to mend it."""
+    from escalation.errors import StudyError
+    from escalation.study import load
+
+    try:
+        loaded = load(file)
+    except StudyError as error:
+        if as_json:
+            faults = [{"path": f.path, "problem": f.problem, "remedy": f.remedy} for f in error.faults]
+            _print_json({"valid": False, "faults": faults, "warnings": [], "notices": []})
+            raise typer.Exit(2) from None
+        raise
+    if as_json:
+        _print_json(
+            {
+                "valid": True,
+                "faults": [],
+                "warnings": list(loaded.warnings()),
+                "notices": list(loaded.notices),
+                "study": loaded.id,
+                "study_hash": loaded.hash,
+            }
+        )
+        return
+    typer.echo(f"{file}: valid, study {loaded.id}, {loaded.hash[:12]}")
+    for line in (*loaded.notices, *(f"warning: {w}" for w in loaded.warnings())):
+        typer.echo(line)
+
+
+@app.command()
+def new(file: Annotated[Path, typer.Argument(metavar="FILE")]) -> None:
+    """Write a commented study file to start from."""
+    from importlib.resources import files
+
+    from escalation.errors import Fault, StudyError
+
+    if file.exists():
+        raise StudyError((Fault("", "the file exists already", "choose another name"),), str(file))
+    text = files("escalation").joinpath("template.yaml").read_text(encoding="utf-8")
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise StudyError(
+            (Fault("", f"it cannot be written: {error.strerror}", "choose another place"),), str(file)
+        ) from None
+    typer.echo(f"wrote {file}; check it with: escalation validate {file}")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of study files, for editors."""
+    from escalation.study import Study
+
+    _print_json(Study.model_json_schema(by_alias=True))
+
+
+if __name__ == "__main__":
+    main()

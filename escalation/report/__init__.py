@@ -1,0 +1,1 @@
+"""What people read: JSON forms, tables and wording."""

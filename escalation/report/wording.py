@@ -1,0 +1,74 @@
+"""Decisions in words: one catalogue for command line, screens and records."""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+from escalation.advice import Advice, Possibility
+from escalation.decision import Action
+from escalation.regimens import RegimenGrid
+from escalation.rule import Rule
+
+
+def where_to(action: Action, regimen: int, selected: tuple[int, ...], grid: RegimenGrid) -> str:
+    """A decision as the end of a sentence: ``escalates to level 2 (20 mg)``."""
+    if action == Action.STOP:
+        if not selected:
+            return "stops without a recommendation"
+        return "stops and selects level " + ", ".join(grid.level(k) for k in selected)
+    verb = {Action.ESCALATE: "escalates to", Action.DE_ESCALATE: "de-escalates to", Action.STAY: "treats more at"}
+    return f"{verb.get(action, 'waits at')} level {grid.level(regimen)}"
+
+
+def outlook_lines(advice: Advice, grid: RegimenGrid) -> list[str]:
+    """What each completion of the open outcomes would lead to, equal decisions brought together."""
+    if not advice.outlook:
+        return []
+    if len(advice.open_at) == 1:
+        return _one_regimen(advice, grid)
+    lines = []
+    for possibility in advice.outlook:
+        parts = [
+            f"{more} at level {grid.level(regimen)}"
+            for more, (regimen, _) in zip(possibility.further, advice.open_at, strict=True)
+        ]
+        lines.append(f"{' and '.join(parts)} further DLTs: {_says(possibility, grid)}")
+    return lines
+
+
+def _one_regimen(advice: Advice, grid: RegimenGrid) -> list[str]:
+    most = advice.open_at[0][1]
+    lines = []
+    for says, group in groupby(advice.outlook, key=lambda p: _says(p, grid)):
+        counts = [p.further[0] for p in group]
+        low, high = counts[0], counts[-1]
+        if high == most and low > 0:
+            number = f"{low} or more further DLTs" if low < most else f"{low} further DLT{'s' if low > 1 else ''}"
+        elif low == high:
+            number = "no further DLT" if low == 0 else f"{low} further DLT{'s' if low > 1 else ''}"
+        else:
+            number = (
+                f"at most {high} further DLT{'s' if high > 1 else ''}" if low == 0 else f"{low} to {high} further DLTs"
+            )
+        lines.append(f"{number}: {says}")
+    return lines
+
+
+def _says(possibility: Possibility, grid: RegimenGrid) -> str:
+    return where_to(possibility.action, possibility.regimen, possibility.selected, grid)
+
+
+def headline(advice: Advice, rule: Rule) -> str:
+    """The advice in one sentence."""
+    grid = rule.grid
+    if advice.action == Action.WAIT:
+        return "Wait: outcomes that decide are pending."
+    if advice.action == Action.STOP:
+        chosen = ", ".join(grid.describe(k) for k in advice.selected)
+        return f"Stop. Selected: {chosen}." if chosen else "Stop. No regimen is recommended."
+    verb = {Action.ESCALATE: "Escalate to", Action.DE_ESCALATE: "De-escalate to", Action.STAY: "Treat"}[advice.action]
+    people = f"{advice.size} participant{'s' if advice.size != 1 else ''}"
+    if advice.action == Action.STAY:
+        more = people.replace(" ", " more ", 1) if advice.decides else people
+        return f"Treat {more} at level {grid.level(advice.regimen)}: {grid.describe(advice.regimen)}."
+    return f"{verb} level {grid.level(advice.regimen)}: {grid.describe(advice.regimen)}, {people}."

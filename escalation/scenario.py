@@ -1,0 +1,71 @@
+"""Scenarios: what is assumed to be true, apart from any design."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from escalation.protocol import Model
+from escalation.truth import Truth
+
+
+class PoissonAccrual(Model):
+    """Eligible participants arrive at random, one every ``mean_gap_days`` on average."""
+
+    law: Literal["poisson"] = "poisson"
+    mean_gap_days: float = Field(default=14.0, gt=0)
+
+
+class FixedAccrual(Model):
+    """An eligible participant arrives every ``gap_days`` days."""
+
+    law: Literal["fixed"] = "fixed"
+    gap_days: float = Field(gt=0)
+
+
+class ListedAccrual(Model):
+    """Eligible participants arrive on the given days; the trial ends incomplete when they run out."""
+
+    law: Literal["listed"] = "listed"
+    days: tuple[float, ...] = Field(min_length=1)
+
+    @field_validator("days")
+    @classmethod
+    def _in_order(cls, days: tuple[float, ...]) -> tuple[float, ...]:
+        if days[0] < 0 or any(b < a for a, b in pairwise(days)):
+            raise ValueError("arrival days must not be negative and must be in order; sort them")
+        return days
+
+
+AccrualLaw = Annotated[PoissonAccrual | FixedAccrual | ListedAccrual, Field(discriminator="law")]
+
+
+class Held(Model):
+    """What happens to those who arrive while nobody can be enrolled."""
+
+    policy: Literal["wait", "turn_away"] = "wait"
+    most_waiting: int | None = Field(
+        default=None, ge=0, description="Places in the queue; further arrivals are turned away."
+    )
+    patience_days: int | None = Field(default=None, ge=0, description="Longest wait before a participant leaves.")
+
+
+class Scenario(Model):
+    """An assumed truth with its accrual and drop-out."""
+
+    name: str = Field(min_length=1)
+    description: str = ""
+    truth: Truth
+    accrual: AccrualLaw = Field(default_factory=PoissonAccrual)
+    held: Held = Field(default_factory=Held)
+    screen_failure: float = Field(
+        default=0.0, ge=0, lt=1, description="Probability that an arriving candidate fails screening."
+    )
+    drop_out: float = Field(
+        default=0.0, ge=0, lt=1, description="Probability of withdrawing within the DLT window, at a constant rate."
+    )
+    missed_infusion: float = Field(
+        default=0.0, ge=0, lt=1, description="Probability that an infusion after the first is missed."
+    )
