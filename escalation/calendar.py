@@ -176,7 +176,7 @@ class TrialClock:
         self._wait_for_place(today)
 
     def _leave_queue(self, today: int) -> None:
-        patience = self.engine.scenario.held.patience_days
+        patience = self.engine.patience
         while patience is not None and self.queue and today - self.queue[0][1] > patience:
             self.queue.popleft()
             self.counts["left_queue"] += 1
@@ -184,8 +184,7 @@ class TrialClock:
     # places -------------------------------------------------------------------------------
 
     def _earliest(self) -> int:
-        stagger = self.engine.protocol.stagger
-        return self.state.earliest_next(stagger.sentinel_days, stagger.between_days)
+        return self.state.earliest_next(self.engine.sentinel_days, self.engine.between_days)
 
     def _place_free(self, today: int) -> bool:
         return not self.reviewing and self.state.open_places > 0 and self._earliest() <= today
@@ -211,7 +210,6 @@ class TrialClock:
 
     def _enrol(self, arrival: int, came: int, today: int) -> None:
         engine, numbers, regimen = self.engine, self.numbers, self.state.regimen
-        scenario = engine.scenario
         self._fold(Enrolled(today, arrival, regimen))
         self._fold(Infused(today, arrival, 1))
         self.counts["treated"] += 1
@@ -221,23 +219,23 @@ class TrialClock:
             self.first_day = today
         given = engine.schedules[regimen]
         planned = len(given)
-        if scenario.missed_infusion and planned > 1:
+        if engine.missed_infusion and planned > 1:
             given = tuple(
                 day
                 for number, day in enumerate(given)
-                if number == 0 or numbers.at("missed_infusion", arrival, number) >= scenario.missed_infusion
+                if number == 0 or numbers.at("missed_infusion", arrival, number) >= engine.missed_infusion
             )
         if len(given) > 1:
             _Due(self.env, given[1], INFUSION, self._infuse, (arrival, given, 1, today))
         tolerance = numbers.at("tolerance", arrival)
         onset = engine.truth.onset_day(regimen, tolerance, given if len(given) < planned else None)
         end = engine.ends[regimen]
-        left = engine.drop_out_day(numbers.at("drop_out", arrival), end) if scenario.drop_out else None
+        left = engine.drop_out_day(numbers.at("drop_out", arrival), end) if engine.drop_out else None
         if onset is not None and (left is None or onset <= left):
             _Due(self.env, onset, TOXICITY, self._toxic, arrival)
         elif left is not None:
             _Due(self.env, left, WITHDRAWAL, self._withdraw, (arrival, "withdrew"))
-        elif len(given) < engine.protocol.evaluability.minimum_infusions * planned - 1e-9:
+        elif len(given) < engine.fewest_infusions[regimen]:
             _Due(self.env, end, WITHDRAWAL, self._withdraw, (arrival, "infusions missed"))
         else:
             _Due(self.env, end, WINDOW, self._complete, arrival)
@@ -282,12 +280,11 @@ class TrialClock:
 
     def _advice(self) -> Advice | None:
         """The decision that can take effect now, None when there is none yet."""
-        advice = self.engine.advisor.advise(self.state)
-        if not advice.decides:
-            return None
-        if self.state.open_places > 0 and not self.engine.protocol.close_cohort_when_certain:
+        engine, state = self.engine, self.state
+        if state.size > state.enrolled and not engine.close_when_certain:
             return None  # the cohort is filled first, as published operating characteristics assume
-        return advice
+        advice = engine.advisor.advise(state)
+        return advice if advice.decides else None
 
     def _consider(self, today: int) -> None:
         if not self.reviewing and self._advice() is not None:
@@ -370,6 +367,15 @@ class CalendarEngine:
         self.rule: Rule = protocol.rule
         if self.rule.design.needs_clock:
             raise EngineError(f"{self.rule.design.title} reads follow-up times, which this engine does not pass on yet")
+        self.close_when_certain = protocol.close_cohort_when_certain
+        self.sentinel_days, self.between_days = protocol.stagger.sentinel_days, protocol.stagger.between_days
+        self.patience = scenario.held.patience_days
+        self.drop_out = scenario.drop_out
+        self.missed_infusion = scenario.missed_infusion
+        self.fewest_infusions = [
+            protocol.evaluability.minimum_infusions * len(protocol.grid.schedule(k)) - 1e-9
+            for k in range(protocol.grid.size)
+        ]
         self.advisor = Advisor(self.rule, windows_complete=protocol.escalate_when == "windows_complete")
         self.schedules = [protocol.grid.schedule(k) for k in range(protocol.grid.size)]
         self.ends: list[int] = truth.ends.tolist()
@@ -385,7 +391,7 @@ class CalendarEngine:
 
     def drop_out_day(self, number: float, end: int) -> int | None:
         """Day of withdrawal since the first infusion, at a constant rate within the window."""
-        probability = self.scenario.drop_out
+        probability = self.drop_out
         if number >= probability:
             return None
         return min(int(end * log1p(-number) / log1p(-probability)), end - 1)
