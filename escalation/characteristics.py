@@ -16,7 +16,7 @@ import numpy as np
 from escalation.numerics import sum_by
 from escalation.results import TrialRows
 from escalation.rule import Rule
-from escalation.streams import _PURPOSES
+from escalation.streams import PURPOSES
 from escalation.tally import Bools, Floats
 
 MtdRule = Literal["closest", "equal", "largest_le"]
@@ -74,7 +74,7 @@ class Distribution:
     """Mean, standard deviation, quantiles and maximum of a quantity over trials."""
 
     mean: Estimate
-    sd: float
+    sd: Estimate
     quantiles: dict[float, Estimate]
     maximum: float
 
@@ -152,26 +152,34 @@ class _Rows:
             spread *= self.trials / (self.trials - 1)
         support, inverse = np.unique(values, return_inverse=True)
         mass = sum_by(inverse, self.weight, len(support))
+        again = self._resampled(mass)
         points = _quantiles(support, mass[None, :])[0]
-        errors = self._bootstrap(support, mass)
+        errors = None if again is None else _quantiles(support, again).std(axis=0, ddof=1)
+        sd_error = None if again is None else float(_spreads(support, again).std(ddof=1))
         held = support[mass > 1e-12]
         return Distribution(
             mean,
-            float(np.sqrt(spread)),
+            Estimate(float(np.sqrt(spread)), sd_error),
             {
-                q: Estimate(float(point), None if errors is None else float(error))
-                for q, point, error in zip(QUANTILES, points, errors if errors is not None else points, strict=True)
+                q: Estimate(float(points[place]), None if errors is None else float(errors[place]))
+                for place, q in enumerate(QUANTILES)
             },
             float(held.max(initial=0.0)),
         )
 
-    def _bootstrap(self, support: Floats, mass: Floats) -> Floats | None:
+    def _resampled(self, mass: Floats) -> Floats | None:
+        """Bootstrap samples of the trials, as masses on the support: (200, values); None when exact."""
         if self.trials is None:
             return None
-        key = np.random.SeedSequence(self.seed, spawn_key=(_PURPOSES.index("bootstrap"),))
-        again = np.random.default_rng(key).multinomial(self.trials, mass / mass.sum(), size=200)
-        spread: Floats = _quantiles(support, again / self.trials).std(axis=0, ddof=1)
-        return spread
+        key = np.random.SeedSequence(self.seed, spawn_key=(PURPOSES.index("bootstrap"),))
+        drawn = np.random.default_rng(key).multinomial(self.trials, mass / mass.sum(), size=200)
+        return drawn / self.trials
+
+
+def _spreads(support: Floats, mass: Floats) -> Floats:
+    """Standard deviations of distributions on a common support, row by row."""
+    mean = mass @ support
+    return np.sqrt(np.maximum(mass @ support**2 - mean**2, 0.0))
 
 
 def _quantiles(support: Floats, mass: Floats) -> Floats:

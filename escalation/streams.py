@@ -16,7 +16,7 @@ BLOCK = 64
 """Arrivals whose numbers are drawn together."""
 
 Purpose = Literal["tolerance", "accrual", "screening", "drop_out", "missed_infusion", "allocation", "bootstrap"]
-_PURPOSES: tuple[Purpose, ...] = (
+PURPOSES: tuple[Purpose, ...] = (
     "tolerance",
     "accrual",
     "screening",
@@ -53,7 +53,7 @@ def uniforms(seed: int, purpose: Purpose, block: int, first: int, replicates: in
     >>> bool((uniforms(7, "tolerance", 0, 4, 2) == whole[4:6]).all())
     True
     """
-    sequence = np.random.SeedSequence(seed, spawn_key=(_PURPOSES.index(purpose), series, block))
+    sequence = np.random.SeedSequence(seed, spawn_key=(PURPOSES.index(purpose), series, block))
     bits = np.random.Philox(sequence)
     bits.advance(first * (BLOCK // 4))  # one step of the counter makes four numbers
     return np.random.Generator(bits).random((replicates, BLOCK))

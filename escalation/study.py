@@ -122,6 +122,9 @@ class Study(Model):
             for each in self.scenarios
             for line in each.truth.warnings(self.protocol.grid, self.protocol.dlt_window)
         ]
+        aimed = self.protocol.rule.design.target
+        if aimed is not None and abs(aimed - self.target) > 1e-9:
+            found.append(f"the design aims at {aimed:g}, but results are judged by criteria.target {self.target:g}")
         counts = [len(each.days) for each in self.protocol.regimens.frequencies]
         if any(b < a for a, b in pairwise(counts)):
             found.append("protocol.regimens.frequencies: a higher frequency level has fewer infusions than a lower one")

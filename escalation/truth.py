@@ -120,8 +120,8 @@ class Hazard(_Frozen):
     """Cumulative hazard of DLT: a background, and what every infusion given so far adds to it."""
 
     background: NotNegative = 0.0
-    acute: Acute = Acute()
-    delayed: Delayed = Delayed()
+    acute: Acute | None = None
+    delayed: Delayed | None = None
     cumulative: CumulativeDose | None = None
     frailty: NotNegative = 0.0
     reference_dose: Positive = 2.0
@@ -129,25 +129,29 @@ class Hazard(_Frozen):
 
     @model_validator(mode="after")
     def _one_source_of_size(self) -> Self:
-        sized = {name for name in ("acute", "delayed") if getattr(self, name).a is not None}
-        missing = self.model_fields_set & {"acute", "delayed"} - sized
+        terms = {name: term for name, term in (("acute", self.acute), ("delayed", self.delayed)) if term is not None}
+        sized = {name for name, term in terms.items() if term.a is not None}
+        missing = terms.keys() - sized
         if self.calibrate is not None and sized:
             raise ValueError(f"calibrate solves for a: remove a from {' and '.join(sorted(sized))}, or calibrate")
         if self.calibrate is None and missing:
             raise ValueError(f"a is missing from {' and '.join(sorted(missing))}: give it, or calibrate the hazard")
-        if not self.model_fields_set & {"background", "acute", "delayed", "cumulative", "calibrate"}:
+        if not (terms or self.cumulative or self.calibrate or "background" in self.model_fields_set):
             raise ValueError("nothing causes a DLT: give acute, delayed, cumulative, background or calibrate")
         return self
 
     def sized(self, acute: float, delayed: float) -> Self:
         """The same hazard with these sizes ``a`` of its acute and delayed terms."""
-        sizes = {"acute": acute, "delayed": delayed}
-        terms = {name: getattr(self, name).model_copy(update={"a": size}) for name, size in sizes.items()}
+        terms = {
+            "acute": (self.acute or Acute()).model_copy(update={"a": acute}),
+            "delayed": (self.delayed or Delayed()).model_copy(update={"a": delayed}),
+        }
         return self.model_copy(update={**terms, "calibrate": None})
 
     def risk(self, schedule: Schedule, amount: float, t: npt.ArrayLike) -> Floats:
         """Cumulative hazard at time t of a course of infusions of one amount; a term without ``a`` adds nothing."""
-        time, relative, acute, delayed = np.asarray(t, float), amount / self.reference_dose, self.acute, self.delayed
+        time, relative = np.asarray(t, float), amount / self.reference_dose
+        acute, delayed = self.acute or Acute(), self.delayed or Delayed()
         since = time[..., None] - np.asarray(schedule, float)
         elapsed = np.maximum(since, 0)
         weights = (acute.a or 0.0) * relative**acute.dose_exponent * acute.ratio ** np.arange(len(schedule))

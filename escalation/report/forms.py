@@ -67,7 +67,7 @@ def _quantiles(distribution: Distribution) -> dict[str, float]:
 def _distribution(distribution: Distribution) -> dict[str, Any]:
     return {
         "mean": distribution.mean.value,
-        "sd": distribution.sd,
+        "sd": distribution.sd.value,
         "quantiles": _quantiles(distribution),
         "max": distribution.maximum,
     }
@@ -84,6 +84,7 @@ def _errors(estimates: dict[str, Estimate]) -> dict[str, float | None]:
 def _distribution_error(distribution: Distribution) -> dict[str, Any]:
     return {
         "mean": distribution.mean.mcse,
+        "sd": distribution.sd.mcse,
         "quantiles": {f"{q:g}": estimate.mcse for q, estimate in distribution.quantiles.items()},
     }
 

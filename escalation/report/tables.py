@@ -106,11 +106,16 @@ def _regimen_table(c: Characteristics, grid: RegimenGrid, truth: np.ndarray) -> 
     return table
 
 
+def _point(quantile: Estimate) -> str:
+    """A quantile, which is a whole number, with its error to two digits."""
+    return f"{quantile.value:g}" if quantile.mcse is None else f"{quantile.value:g} ({quantile.mcse:.2g})"
+
+
 def _spread(distribution: Distribution, digits: int = 2) -> str:
-    low, middle, high = (distribution.quantiles[q].value for q in (0.05, 0.5, 0.95))
+    low, middle, high = (_point(distribution.quantiles[q]) for q in (0.05, 0.5, 0.95))
     return (
-        f"{number(distribution.mean, digits)}, SD {distribution.sd:.{digits}f}, "
-        f"median {middle:g} (5 % {low:g}, 95 % {high:g}), most {distribution.maximum:g}"
+        f"mean {number(distribution.mean, digits)}, SD {number(distribution.sd, digits)}, "
+        f"5 % {low}, median {middle}, 95 % {high}, most {distribution.maximum:g}"
     )
 
 

@@ -1,0 +1,165 @@
+"""Every registered design keeps the contract, and the contract catches designs that do not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from escalation.contract import ContractError, check_design
+from escalation.decision import Action, Decisions, Reason
+from escalation.design import Design, Parameters, Setting
+from escalation.one_state import one_state_design, stop, treat
+from escalation.regimens import Regimen, RegimenGrid
+from escalation.registry import design_class, design_names
+
+GRIDS = {
+    "dose axis": RegimenGrid(doses=(1, 2, 3, 4), schedules=((0,),)),
+    "frequency axis": RegimenGrid(doses=(1,), schedules=((0,), (0, 7), (0, 7, 14))),
+    "grid": RegimenGrid(doses=(1, 2, 3), schedules=((0,), (0, 7))),
+}
+SWITCHES = {
+    "three_plus_three": ({}, {"variant": "V2"}, {"variant": "V3"}, {"reading": "R2"}, {"reading": "R3"}),
+    "three_plus_three_path": ({}, {"variant": "V3"}),
+    "three_plus_three_contour": ({}, {"variant": "V1"}, {"row_start": "lowest"}, {"row_start": "same"}),
+    "dose_then_frequency": ({}, {"variant": "V2", "carry_over": True}, {"variant": "V3"}),
+    "frequency_then_dose": ({}, {"variant": "V2", "carry_over": True}, {"variant": "V3"}),
+    "boin": ({}, {"target": 0.25, "stay_on_1_of_3": True}, {"extra_safe": True}),
+    "crm": ({}, {"coherent": False}, {"no_skipping": False}),
+}
+
+
+def cases():
+    for name in design_names():
+        for place, grid in GRIDS.items():
+            for switches in SWITCHES.get(name, ({},)):
+                if name in ("boin", "crm") and place == "grid":
+                    switches = {**switches, "axis": "dose"}
+                yield pytest.param(name, grid, switches, id=f"{name}-{place}-{switches}")
+
+
+@pytest.mark.parametrize(("name", "grid", "switches"), list(cases()))
+def test_every_registered_design_keeps_the_contract(name, grid, switches):
+    cls = design_class(name)
+    design = cls(cls.Parameters(**switches), Setting(grid, cohort_size=3, start=0, max_patients=18))
+    assert "pure function" in check_design(design)
+
+
+def test_every_registered_design_has_its_switches_here():
+    assert set(design_names()) <= set(SWITCHES)
+
+
+UP = Reason("toy.up", "Up.", "It goes up.")
+END = Reason("toy.end", "End.", "It ends.", stop="declared")
+
+
+class Toy(Design[Parameters]):
+    """Climbs until a DLT; a base for designs that break one rule each."""
+
+    name, title, citation = "toy", "Toy", "none"
+    Parameters = Parameters
+    reasons = (UP, END)
+
+    def decide(self, tally):
+        top = self.grid.size - 1
+        end = (tally.at_current(tally.dlt) > 0) | (tally.current == top)
+        there = np.where(end, tally.current, np.minimum(tally.current + 1, top)).astype(np.int32)
+        return Decisions(
+            action=np.where(end, Action.STOP, Action.ESCALATE).astype(np.int32),
+            regimen=there,
+            size=np.where(end, 0, 3).astype(np.int32),
+            reason=np.where(end, 1, 0).astype(np.int32),
+        )
+
+    def select(self, tally):
+        selected = np.zeros(tally.n.shape, dtype=bool)
+        selected[np.arange(tally.rows), tally.current] = True
+        return selected
+
+
+def toy(cls):
+    return cls(Parameters(), Setting(GRIDS["dose axis"], cohort_size=3, start=0, max_patients=12))
+
+
+def test_the_toy_itself_is_sound():
+    check_design(toy(Toy))
+
+
+class WrongDirection(Toy):
+    def decide(self, tally):
+        decisions = super().decide(tally)
+        return replace(decisions, action=np.where(decisions.stops, Action.STOP, Action.STAY).astype(np.int32))
+
+
+class WrongReason(Toy):
+    def decide(self, tally):
+        return replace(super().decide(tally), reason=np.zeros(tally.rows, np.int32))
+
+
+class LooksAtTheBatch(Toy):
+    def decide(self, tally):
+        decisions = super().decide(tally)
+        size = np.where(decisions.stops, 0, 3 + (np.arange(tally.rows) % 2)).astype(np.int32)
+        return replace(decisions, size=size)
+
+
+class WritesIntoTheTally(Toy):
+    def decide(self, tally):
+        tally.dlt[:] = 0
+        return super().decide(tally)
+
+
+class Remembers(Toy):
+    calls = 0
+
+    def decide(self, tally):
+        type(self).calls += 1
+        decisions = super().decide(tally)
+        return replace(decisions, size=np.where(decisions.stops, 0, 3 + type(self).calls % 2).astype(np.int32))
+
+
+class SelectsTwo(Toy):
+    def select(self, tally):
+        return np.ones(tally.n.shape, dtype=bool)
+
+
+class OpenAboveEliminated(Toy):
+    def eliminated(self, tally):
+        closed = np.zeros(tally.n.shape, dtype=bool)
+        closed[:, 1] = tally.dlt[:, 1] > 0
+        return closed
+
+
+class BadCode(Toy):
+    reasons = (Reason("Up!", "Up.", "It goes up."), END)
+
+
+@pytest.mark.parametrize(
+    ("cls", "breach"),
+    [
+        (WrongDirection, "STAY goes to another regimen"),
+        (WrongReason, "a reason without a kind of stop"),
+        (LooksAtTheBatch, "depends on the other rows"),
+        (WritesIntoTheTally, "writes into the tally"),
+        (Remembers, "the same tally gets different decisions"),
+        (SelectsTwo, "more than one regimen is selected"),
+        (OpenAboveEliminated, "a regimen above an eliminated one is open"),
+        (BadCode, "is not of the form"),
+    ],
+)
+def test_a_breach_is_named(cls, breach):
+    with pytest.raises(ContractError, match=breach):
+        check_design(toy(cls))
+
+
+def test_a_function_of_one_state_becomes_a_design_that_keeps_the_contract():
+    def decide(state):
+        if state.dlt_at(state.current):
+            lower = state.current.dose - 1
+            return stop("toy.end", Regimen(lower, 1) if lower else None)
+        if state.current.dose == state.grid.n_doses:
+            return stop("toy.end", state.current)
+        return treat(Regimen(state.current.dose + 1, 1), "toy.up")
+
+    check_design(toy(one_state_design("cautious", "Cautious", "none", (UP, END), decide)))
