@@ -59,7 +59,10 @@ def exact() -> None:
     textbook = load("textbook-5-doses")
     graph = compiled("3+3, 5 doses", textbook)
     truths = np.sort(np.random.default_rng(1).uniform(0, 0.7, (1000, 5)), axis=1)
-    row("exact, 3+3, 5 doses: a thousand scenarios in one call", f"{best(lambda: graph.probabilities(truths)) * 1e3:.1f} ms")
+    row(
+        "exact, 3+3, 5 doses: a thousand scenarios in one call",
+        f"{best(lambda: graph.probabilities(truths)) * 1e3:.1f} ms",
+    )
     boin = compiled("BOIN, 5 doses, N=30", load("textbook-5-doses", design="boin"))
     compiled("power CRM, 5 doses, N=30", load("textbook-5-doses", design="crm"))
     compiled("3+3 dose then frequency, 5x3 grid", load("nct05672420"))
@@ -67,7 +70,11 @@ def exact() -> None:
     truth = textbook.truth(textbook.scenarios[0]).probability
     rule = load("textbook-5-doses", design="boin").protocol.rule
     seconds = best(lambda: sample(rule, truth, 1, 0, 10_000), 3)
-    row("sampled, BOIN, 10,000 trials", f"{seconds:.2f} s", f"R takes {PEERS['boin_get_oc'] / seconds:.0f} times as long")
+    row(
+        "sampled, BOIN, 10,000 trials",
+        f"{seconds:.2f} s",
+        f"R takes {PEERS['boin_get_oc'] / seconds:.0f} times as long",
+    )
     proof = best(lambda: verify(boin.rule), 1)
     row("safety proof, BOIN, every reachable state", f"{proof:.2f} s", f"{verify(boin.rule).states:,} decision states")
 
@@ -88,13 +95,19 @@ def calendar() -> None:
     engine = CalendarEngine(preset.protocol, scenario, preset.truth(scenario))
     engine.run(1, 0, 200)
     seconds = best(lambda: engine.run(1, 0, 10_000), 1)
-    row("calendar engine, NCT07212335, 10,000 trials", f"{seconds:.1f} s", f"{10_000 / seconds:,.0f} trials/s, one core")
+    row(
+        "calendar engine, NCT07212335, 10,000 trials", f"{seconds:.1f} s", f"{10_000 / seconds:,.0f} trials/s, one core"
+    )
     for trials in (2_000, 8_000):
         tracemalloc.start()
         engine.run(1, 0, trials)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        row(f"calendar engine, peak memory of {trials:,} trials", f"{peak / 2**20:.1f} MiB", f"{peak / trials:.0f} bytes a trial")
+        row(
+            f"calendar engine, peak memory of {trials:,} trials",
+            f"{peak / 2**20:.1f} MiB",
+            f"{peak / trials:.0f} bytes a trial",
+        )
 
 
 def start_up() -> None:

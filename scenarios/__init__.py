@@ -1,0 +1,1 @@
+"""The presets: studies that come with the package."""
