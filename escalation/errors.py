@@ -73,6 +73,6 @@ class StateBudgetError(EngineError):
 
     def __str__(self) -> str:
         return (
-            f"the design reaches more than {self.budget:,} distinct states ({self.states:,} at once); "
+            f"the design reaches more than {self.budget:,} distinct states ({self.states:,} and counting); "
             "use the sampled engine (--engine sampled) or raise the state budget"
         )

@@ -21,8 +21,8 @@ from escalation.numerics import distinct_rows, sum_by
 from escalation.rule import Rule
 from escalation.tally import Bools, Counts, Floats
 
-STATE_BUDGET = 1_000_000
-"""Most rows the walk may hold at once before it gives up."""
+STATE_BUDGET = 500_000
+"""Most rows the walk may hold, terminal ones included, before it gives up."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def compile_graph(rule: Rule, *, budget: int = STATE_BUDGET) -> Graph:
     rule
         The design with its guards and expansion stage.
     budget
-        Most states held at once.
+        Most rows held, terminal ones included.
 
     Raises
     ------
@@ -125,12 +125,11 @@ def compile_graph(rule: Rule, *, budget: int = STATE_BUDGET) -> Graph:
     ends = _Terminal([], [], [], [], [])
     front, states = Front.start(rule), 0
     for _ in range(most_cohorts + 1):
-        if front.rows * (int(front.size.max()) + 1) > budget * 4:
-            raise StateBudgetError(front.rows, budget)
         branches = merge(branch(front), keep_cohort=rule.uses_last_cohort)
         states += branches.tally.rows
-        if branches.tally.rows > budget:
-            raise StateBudgetError(branches.tally.rows, budget)
+        held = branches.tally.rows + sum(len(part) for part in ends.ways)
+        if held > budget:
+            raise StateBudgetError(held, budget)
         decisions = decide(rule, branches.tally)
         over = decisions.stops
         if over.any():

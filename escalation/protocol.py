@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from escalation.design import Design, Setting
+from escalation.design import Design, Parameters, Setting
 from escalation.errors import DesignError, EscalationError, Fault
 from escalation.expansion import Expansion
+from escalation.faults import faults_of
 from escalation.guards import ListedGuard, MaximumSize
 from escalation.regimens import Regimen, RegimenGrid
 from escalation.registry import design_class
@@ -131,11 +132,18 @@ class Evaluability(Model):
     replace: bool = Field(default=True, description="Whether a participant who is not evaluable is replaced.")
 
 
+def parameters_of(design: dict[str, Any]) -> Parameters:
+    """The validated parameters of a design given by its name and values; raises ValidationError or DesignError."""
+    given = {key: value for key, value in design.items() if key != "name"}
+    return design_class(design["name"]).Parameters.model_validate_json(json.dumps(given), strict=True)
+
+
 class Protocol(Model):
     """A dose-escalation protocol."""
 
     regimens: Regimens
     dlt_window: Window = Field(default_factory=Window)
+    dlt_definition: str = Field(default="", description="What counts as a DLT, in the protocol's words.")
     design: dict[str, Any] = Field(description="The design's name and its parameters.")
     guards: tuple[ListedGuard, ...] = Field(default=(), description="Safety rules applied after the design, in order.")
     cohort_size: int = Field(default=3, ge=1)
@@ -213,18 +221,12 @@ class Protocol(Model):
         return rule
 
     def _design(self) -> Design[Any]:
-        given = dict(self.design)
-        name = given.pop("name", None)
-        if not isinstance(name, str):
+        if not isinstance(self.design.get("name"), str):
             raise DesignError("protocol.design.name", "the design has no name", "add name: three_plus_three")
-        cls = design_class(name)
-        parameters = cls.Parameters.model_validate_json(json.dumps(given), strict=True)
-        return cls(parameters, self.setting)
+        return design_class(self.design["name"])(parameters_of(self.design), self.setting)
 
     def faults(self) -> tuple[Fault, ...]:
         """What no single field can know: levels, sizes and design parameters that do not fit together."""
-        from escalation.study import faults_of
-
         found: list[Fault] = []
         for axis, level, count in (
             ("dose", self.start.dose, self.grid.n_doses),

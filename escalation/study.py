@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import io
 import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -14,14 +13,16 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from pydantic import Field, ValidationError
 
-from escalation.errors import EscalationError, Fault, StudyError
-from escalation.protocol import Model, Protocol
+from escalation.errors import DesignError, EscalationError, Fault, StudyError
+from escalation.faults import faults_of
+from escalation.plain_data import NOTHING, child_at, set_by_hand, parse, replace_truth, set_value
+from escalation.protocol import Model, Protocol, Regimens, parameters_of
+from escalation.regimens import RegimenGrid
+from escalation.registry import design_class
 from escalation.scenario import Scenario
-from escalation.truth import BoundTruth, bind
+from escalation.truth import BoundTruth, Window, bind
 
 Provenance = Literal["registry", "sibling", "inferred", "placeholder"]
 
@@ -164,25 +165,6 @@ def read_text(name: str) -> tuple[str, str]:
     return preset.read_text(encoding="utf-8"), name
 
 
-def parse(text: str, source: str = "study") -> dict[str, Any]:
-    """Plain data of a study text, by the rules of YAML 1.2 (which include JSON); raises StudyError."""
-    reader = YAML(typ="safe", pure=True)  # pure: YAML 1.2, where `no` stays a word and 012 is not octal
-    try:
-        data = reader.load(io.StringIO(text))
-    except YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise StudyError(
-            (Fault(where, f"this is not valid YAML: {problem}", "mend the text at this place"),), source
-        ) from None
-    except ValueError as error:  # a scalar that looks like a date or number but is none
-        raise StudyError((Fault("", f"a value cannot be read: {error}", "quote it"),), source) from None
-    if not isinstance(data, dict):
-        raise StudyError((Fault("", "a study is a mapping of keys to values", "start with 'schema: 1'"),), source)
-    return data
-
-
 def load(
     name: str,
     *,
@@ -212,11 +194,11 @@ def load(
     data = parse(text, source)
     if design is not None and isinstance(data.get("protocol"), dict):
         data["protocol"]["design"] = {"name": design}
-        _forget_sources(data, "protocol.design")
+        set_by_hand(data, "protocol.design")
     for override in overrides:
-        _set(data, override, source)
+        set_value(data, override, source)
     if truth is not None:
-        _replace_truth(data, truth, source)
+        replace_truth(data, truth, source)
     return validate(data, source)
 
 
@@ -232,11 +214,12 @@ def validate(data: Mapping[str, Any], source: str = "study") -> Study:
     except ValidationError as error:
         faults.extend(faults_of(error, (), Study, data))
         protocol, scenarios = _valid_parts(data)
+        faults.extend(_faults_despite(data, protocol, scenarios))
     except TypeError as error:
         raise StudyError((Fault("", str(error), "quote the value"),), source) from None
     if protocol is not None:
         faults.extend(protocol.faults())
-        faults.extend(_scenario_faults(protocol, scenarios))
+        faults.extend(_scenario_faults(protocol.grid, protocol.dlt_window, scenarios))
     if study is not None:
         faults.extend(_name_faults(study))
         faults.extend(_source_faults(study))
@@ -265,11 +248,35 @@ def _valid_parts(data: Mapping[str, Any]) -> tuple[Protocol | None, dict[int, Sc
     return sound(Protocol, data.get("protocol")), {k: s for k, s in scenarios.items() if s is not None}
 
 
-def _scenario_faults(protocol: Protocol, scenarios: Mapping[int, Scenario]) -> list[Fault]:
+def _faults_despite(
+    data: Mapping[str, Any], protocol: Protocol | None, scenarios: Mapping[int, Scenario]
+) -> list[Fault]:
+    """What can be said of design parameters and truths although the protocol around them is faulty."""
+    part = data.get("protocol")
+    if protocol is not None or not isinstance(part, dict):
+        return []
+    found: list[Fault] = []
+    design = part.get("design")
+    if isinstance(design, dict) and isinstance(design.get("name"), str):
+        try:
+            parameters_of(design)
+        except ValidationError as error:
+            found.extend(faults_of(error, ("protocol", "design"), design_class(design["name"]).Parameters, design))
+        except DesignError as error:
+            found.append(error.fault)
+    try:
+        regimens = Regimens.model_validate_json(json.dumps(part.get("regimens")), strict=True)
+        window = Window.model_validate_json(json.dumps(part.get("dlt_window", {})), strict=True)
+    except ValidationError:
+        return found
+    return [*found, *_scenario_faults(regimens.grid(), window, scenarios)]
+
+
+def _scenario_faults(grid: RegimenGrid, window: Window, scenarios: Mapping[int, Scenario]) -> list[Fault]:
     found = []
     for position, scenario in scenarios.items():
         try:
-            bind(scenario.truth, protocol.grid, protocol.dlt_window)
+            bind(scenario.truth, grid, window)
         except EscalationError as error:
             fault = getattr(error, "fault", None)
             path = f"scenarios.{position}"
@@ -295,159 +302,11 @@ def _source_faults(study: Study) -> list[Fault]:
     for path in study.sources:
         here: Any = data
         for step in path.split("."):
-            here = _child(here, step)
-        if here is None:
+            here = child_at(here, step)
+        if here is NOTHING:
             found.append(
                 Fault(
                     f"sources.{path}", "no value of the study has this path", "name a value that the study file holds"
                 )
             )
     return found
-
-
-def _child(here: Any, step: str) -> Any:
-    if isinstance(here, dict):
-        return here.get(step)
-    if isinstance(here, list):
-        if step.isdigit() and int(step) < len(here):
-            return here[int(step)]
-        return next(
-            (each for each in here if isinstance(each, dict) and step in (each.get("name"), each.get("guard"))), None
-        )
-    return None
-
-
-def _forget_sources(data: dict[str, Any], path: str) -> None:
-    """A value that was replaced no longer comes from where the file says."""
-    notes = data.get("sources")
-    if isinstance(notes, dict):
-        for key in [key for key in notes if key == path or key.startswith(f"{path}.")]:
-            del notes[key]
-
-
-def _set(data: dict[str, Any], override: str, source: str) -> None:
-    """Replace the value at a path, as ``--set PATH=VALUE`` asks."""
-    path, separator, text = override.partition("=")
-    path = path.strip()
-    if not separator or not path:
-        raise StudyError(
-            (Fault("--set", f"{override!r} is not PATH=VALUE", "for example protocol.max_patients=30"),), source
-        )
-    value = parse(f"value: {text}" if text.strip() else "value: ''", f"--set {path}")["value"]
-    steps = path.split(".")
-    here: Any = data
-    for depth, step in enumerate(steps[:-1]):
-        child = _child(here, step)
-        if child is None and isinstance(here, dict):
-            child = here[step] = {}
-        if not isinstance(child, dict | list):
-            place = ".".join(steps[: depth + 1])
-            raise StudyError((Fault(f"--set {path}", f"{place} holds no further values", "check the path"),), source)
-        here = child
-    last = steps[-1]
-    if isinstance(here, dict):
-        here[last] = value
-    elif isinstance(here, list) and last.isdigit() and int(last) < len(here):
-        here[int(last)] = value
-    else:
-        raise StudyError(
-            (Fault(f"--set {path}", f"there is no entry {last!r} in this list", "entries count from 0"),), source
-        )
-    _forget_sources(data, path)
-
-
-def _replace_truth(data: dict[str, Any], text: str, source: str) -> None:
-    """Put one scenario of the given probabilities in place of the study's scenarios; accrual stays the first one's."""
-    rows = []
-    for row in text.split("/"):
-        try:
-            rows.append([float(number) for number in row.replace(",", " ").split()])
-        except ValueError:
-            raise StudyError(
-                (Fault("--truth", f"{row.strip()!r} is not a row of numbers", 'write for example ".05 .15 .30"'),),
-                source,
-            ) from None
-    listed = data.get("scenarios")
-    first = listed[0] if isinstance(listed, list) and listed and isinstance(listed[0], dict) else {}
-    kept = {key: first[key] for key in ("accrual", "held", "screen_failure", "drop_out") if key in first}
-    data["scenarios"] = [{"name": "truth", "truth": rows[0] if len(rows) == 1 else rows, **kept}]
-    _forget_sources(data, "scenarios")
-
-
-_WORDS = {
-    "missing": ("this value is missing", "add it"),
-    "int_type": ("{input} is not a whole number", "write a whole number without quotes"),
-    "int_from_float": ("{input} is not a whole number", "write a whole number"),
-    "float_type": ("{input} is not a number", "write a number without quotes"),
-    "string_type": ("{input} is not text", "put it in quotes"),
-    "bool_type": ("{input} is not true or false", "write true or false"),
-    "tuple_type": ("{input} is not a list", "write a list, for example [1, 2]"),
-    "dict_type": ("{input} is not a mapping", "write keys and values below it"),
-    "model_type": ("{input} is not a mapping", "write keys and values below it"),
-    "finite_number": ("{input} is not a finite number", "write a finite number"),
-}
-
-
-def faults_of(
-    error: ValidationError, prefix: tuple[str, ...], model: type[BaseModel], data: Any = None
-) -> tuple[Fault, ...]:
-    """The faults of a validation error, each with its path in the data and how to mend it."""
-    return tuple(_fault(item, prefix, model, data) for item in error.errors(include_url=False))
-
-
-def _fault(item: Any, prefix: tuple[str, ...], model: type[BaseModel], data: Any) -> Fault:
-    kind, place = item["type"], _place(item["loc"], data)
-    path = ".".join((*prefix, *place))
-    if kind == "extra_forbidden":
-        near = difflib.get_close_matches(place[-1], _known_keys(model, place[:-1]), n=1)
-        return Fault(path, "this key is unknown", f"did you mean {near[0]!r}?" if near else "remove it")
-    if kind in _WORDS:
-        problem, remedy = _WORDS[kind]
-        return Fault(path, problem.format(input=_shown(item.get("input"))), remedy)
-    message = item["msg"].removeprefix("Value error, ")
-    if kind == "value_error":
-        return Fault(path, message)
-    return Fault(path, f"{_shown(item.get('input'))}: {message[0].lower()}{message[1:]}")
-
-
-def _place(steps: Sequence[str | int], data: Any) -> tuple[str, ...]:
-    """A validator's path without the names of alternatives it puts in although the data has no such key."""
-    if data is None:
-        return tuple(str(step) for step in steps)
-    here = data
-    kept: list[str] = []
-    for position, step in enumerate(steps):
-        if step in (here if isinstance(here, dict) else range(len(here)) if isinstance(here, list) else ()):
-            here = here[step]
-        elif position < len(steps) - 1 or kept[-1:] == [str(step)]:
-            continue
-        kept.append(str(step))
-    return tuple(kept)
-
-
-def _shown(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=str) if not isinstance(value, str) else repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _known_keys(model: type[BaseModel], place: Sequence[str]) -> list[str]:
-    """Keys that a file may use at a place of a model; the keys of every model inside where it cannot be told."""
-    here: Any = model
-    for step in place:
-        fields = getattr(here, "model_fields", {})
-        found = next((f for key, f in fields.items() if step in (key, f.alias)), None)
-        annotation = getattr(found, "annotation", None)
-        candidate = _inner_model(annotation)
-        here = candidate if candidate is not None else here
-    fields = getattr(here, "model_fields", {})
-    return [field.alias or key for key, field in fields.items()]
-
-
-def _inner_model(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for part in getattr(annotation, "__args__", ()):
-        found = _inner_model(part)
-        if found is not None:
-            return found
-    return None

@@ -192,7 +192,7 @@ def verify(rule: Rule, *, budget: int = STATE_BUDGET) -> Proof:
         branches = branch(front)  # not merged: the outcomes of one cohort are compared with each other
         seen_n, seen_dlt = _recent(branches, recent_n, recent_dlt)
         states += branches.tally.rows
-        if states > budget * 4:
+        if states > budget * 4:  # unmerged: the four outcomes of a cohort of three are kept apart
             raise StateBudgetError(states, budget * 4)
         decisions = decide(rule, branches.tally)
         selected = rule.select(branches.tally, decisions.reason)
