@@ -60,6 +60,9 @@ ScenarioOption = Annotated[list[str] | None, typer.Option("--scenario", help="On
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 TrialsOption = Annotated[int, typer.Option(help="Simulated trials per scenario.")]
 SeedOption = Annotated[int, typer.Option(help="Master seed; the same seed gives the same numbers.")]
+BudgetOption = Annotated[
+    int | None, typer.Option(help="Most states held by exact enumeration; half a million if left out.", min=1)
+]
 WorkersOption = Annotated[int, typer.Option(help="Processes; the numbers do not depend on it.")]
 
 
@@ -137,6 +140,7 @@ def simulate(
     trials: TrialsOption = 10_000,
     seed: SeedOption = 1,
     workers: WorkersOption = 1,
+    budget: BudgetOption = None,
     design: DesignOption = None,
     set_: SetOption = None,
     records: Annotated[
@@ -161,6 +165,7 @@ def simulate(
             executor=executor,
             records=records is not None,
             progress=progress,
+            budget=budget,
         )
     if records is not None:
         _write_records(simulation, records)
@@ -245,6 +250,7 @@ def verify(
     study: StudyArgument,
     design: DesignOption = None,
     set_: SetOption = None,
+    budget: BudgetOption = None,
     strict: Annotated[bool, typer.Option(help="Exit with code 1 when a property is broken.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -254,7 +260,8 @@ def verify(
     from escalation.verify import verify as prove
 
     loaded = _load(study, design, set_)
-    proof = prove(loaded.protocol.rule)
+    with _progress("checking") as progress:
+        proof = prove(loaded.protocol.rule, budget=budget, progress=progress)
     if as_json:
         _print_json(proof_form(loaded, proof))
     else:

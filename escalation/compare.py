@@ -12,7 +12,8 @@ import numpy as np
 from escalation.benchmark import Benchmark, benchmark
 from escalation.characteristics import Estimate, measure_rows
 from escalation.errors import Fault, StudyError
-from escalation.simulate import Progress, Simulation, judgement_of, simulate
+from escalation.exact import Progress
+from escalation.simulate import Simulation, judgement_of, simulate
 from escalation.study import Study
 from escalation.tally import Floats
 

@@ -74,5 +74,5 @@ class StateBudgetError(EngineError):
     def __str__(self) -> str:
         return (
             f"the design reaches more than {self.budget:,} distinct states ({self.states:,} and counting); "
-            "use the sampled engine (--engine sampled) or raise the state budget"
+            "raise the state budget (--budget), or simulate with the sampled engine (--engine sampled)"
         )

@@ -8,6 +8,7 @@ matrix product.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -23,6 +24,9 @@ from escalation.tally import Bools, Counts, Floats
 
 STATE_BUDGET = 500_000
 """Most rows the walk may hold, terminal ones included, before it gives up."""
+
+Progress = Callable[[int, int], None]
+"""Told how much is done, and of how much in all."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,7 @@ class _Terminal:
     reason: list[Counts]
 
 
-def compile_graph(rule: Rule, *, budget: int = STATE_BUDGET) -> Graph:
+def compile_graph(rule: Rule, *, budget: int = STATE_BUDGET, progress: Progress | None = None) -> Graph:
     """Find every state a rule can reach.
 
     Parameters
@@ -111,6 +115,8 @@ def compile_graph(rule: Rule, *, budget: int = STATE_BUDGET) -> Graph:
         The design with its guards and expansion stage.
     budget
         Most rows held, terminal ones included.
+    progress
+        Told the participants treated so far and the most there can be.
 
     Raises
     ------
@@ -125,6 +131,8 @@ def compile_graph(rule: Rule, *, budget: int = STATE_BUDGET) -> Graph:
     ends = _Terminal([], [], [], [], [])
     front, states = Front.start(rule), 0
     for _ in range(most_cohorts + 1):
+        if progress:
+            progress(int(front.n[0].sum()), most_cohorts)
         branches = merge(branch(front), keep_cohort=rule.uses_last_cohort)
         states += branches.tally.rows
         held = branches.tally.rows + sum(len(part) for part in ends.ways)

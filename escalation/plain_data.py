@@ -10,7 +10,6 @@ from ruamel.yaml.error import YAMLError
 
 from escalation.errors import Fault, StudyError
 
-
 NOTHING = object()
 """What stands at a path that does not exist, where null would be a value."""
 

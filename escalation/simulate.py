@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, as_completed
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,7 +13,7 @@ import numpy as np
 
 from escalation.characteristics import Characteristics, Judgement, characterise
 from escalation.errors import EngineError, Fault, StateBudgetError, StudyError
-from escalation.exact import STATE_BUDGET, Graph, compile_graph
+from escalation.exact import STATE_BUDGET, Graph, Progress, compile_graph
 from escalation.results import TrialRows
 from escalation.scenario import Scenario
 from escalation.study import Study, validate
@@ -21,8 +21,6 @@ from escalation.study import Study, validate
 EngineName = Literal["auto", "exact", "sampled", "calendar"]
 CHUNK = {"sampled": 2048, "calendar": 256}
 """Replicates simulated at a time; no result depends on it."""
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,7 @@ def simulate(
     executor: Executor | None = None,
     records: bool = False,
     progress: Progress | None = None,
-    budget: int = STATE_BUDGET,
+    budget: int | None = None,
 ) -> Simulation:
     """Operating characteristics of a study.
 
@@ -89,7 +87,7 @@ def simulate(
     progress
         Told the trials done and in all.
     budget
-        Most states the exact engine may hold at once.
+        Most rows the exact engine may hold, its own limit when None.
 
     Raises
     ------
@@ -104,11 +102,11 @@ def simulate(
     graph: Graph | None = None
     if engine in ("auto", "exact"):
         try:
-            graph = compile_graph(study.protocol.rule, budget=budget)
+            graph = compile_graph(study.protocol.rule, budget=budget or STATE_BUDGET, progress=progress)
         except StateBudgetError as error:
             if engine == "exact":
                 raise
-            notes.append(f"sampled, because {error}")
+            notes.append(f"sampled, not exact: more than {error.budget:,} distinct states (--budget raises the limit)")
     ran: Literal["exact", "sampled", "calendar"] = (
         "exact" if graph is not None else ("calendar" if engine == "calendar" else "sampled")
     )

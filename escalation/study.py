@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError
 
 from escalation.errors import DesignError, EscalationError, Fault, StudyError
 from escalation.faults import faults_of
-from escalation.plain_data import NOTHING, child_at, set_by_hand, parse, replace_truth, set_value
+from escalation.plain_data import NOTHING, child_at, parse, replace_truth, set_by_hand, set_value
 from escalation.protocol import Model, Protocol, Regimens, parameters_of
 from escalation.regimens import RegimenGrid
 from escalation.registry import design_class

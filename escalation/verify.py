@@ -16,7 +16,7 @@ from escalation.branching import Branches, Front, branch, decide, onward
 from escalation.decision import Decisions
 from escalation.design import SafetyProperty
 from escalation.errors import EngineError, StateBudgetError
-from escalation.exact import STATE_BUDGET
+from escalation.exact import STATE_BUDGET, Progress
 from escalation.numerics import distinct_rows
 from escalation.rule import Rule
 from escalation.tally import Bools, Counts, Indices, Tally
@@ -101,10 +101,11 @@ def _reopens_eliminated(view: _View) -> Bools:
 
 
 def _skips(view: _View) -> Bools:
+    """Rows that treat a regimen none of whose lower neighbours was treated or lies below one that was."""
     grid, tally, there = view.rule.grid, view.tally, view.decisions.regimen
     tried = tally.n > 0
     known = (tried @ grid.at_most.T.astype(np.int32)) > 0  # at or below a regimen that was treated
-    neighbour = (tried @ grid.predecessors.astype(np.int32)) > 0  # one step above one that was treated
+    neighbour = (known @ grid.predecessors.astype(np.int32)) > 0  # one step above such a regimen
     allowed = known | neighbour
     ok = np.take_along_axis(allowed, there[:, None].astype(np.intp), axis=1)[:, 0]
     return ~view.decisions.stops & ~ok
@@ -167,8 +168,15 @@ PROPERTIES: tuple[tuple[str, str, Predicate], ...] = (
 """The properties checked for every design: name, statement, and the rows that break it."""
 
 
-def verify(rule: Rule, *, budget: int = STATE_BUDGET) -> Proof:
+def verify(rule: Rule, *, budget: int | None = None, progress: Progress | None = None) -> Proof:
     """Check every property on every reachable state of a rule.
+
+    Parameters
+    ----------
+    budget
+        Most states looked at, four million when None.
+    progress
+        Told the participants treated so far and the most there can be.
 
     Raises
     ------
@@ -182,6 +190,7 @@ def verify(rule: Rule, *, budget: int = STATE_BUDGET) -> Proof:
     checks: list[tuple[str, str, Predicate]] = list(PROPERTIES)
     for own in rule.design.properties():
         checks.append((f"{rule.design.name}.{_key(own.name)}", own.name, _own(own)))
+    limit = budget or 8 * STATE_BUDGET  # unmerged: the four outcomes of a cohort of three are kept apart
     broken: dict[str, str] = {}
     steps: list[_Step] = []
     front, origin = Front.start(rule), np.full(1, -1, dtype=np.intp)
@@ -189,11 +198,13 @@ def verify(rule: Rule, *, budget: int = STATE_BUDGET) -> Proof:
     states = 0
     ends = False
     for _ in range(rule.max_patients + 1):
+        if progress:
+            progress(int(front.n[0].sum()), rule.max_patients)
         branches = branch(front)  # not merged: the outcomes of one cohort are compared with each other
         seen_n, seen_dlt = _recent(branches, recent_n, recent_dlt)
         states += branches.tally.rows
-        if states > budget * 4:  # unmerged: the four outcomes of a cohort of three are kept apart
-            raise StateBudgetError(states, budget * 4)
+        if states > limit:
+            raise StateBudgetError(states, limit)
         decisions = decide(rule, branches.tally)
         selected = rule.select(branches.tally, decisions.reason)
         steps.append(_Step(origin, branches))

@@ -106,6 +106,14 @@ def _regimen_table(c: Characteristics, grid: RegimenGrid, truth: np.ndarray) -> 
     return table
 
 
+_MTD_RULES = {
+    "closest": "closest to the target",
+    "equal": "equal to the target",
+    "largest_le": "the largest not above the target",
+    "contour": "closest in each frequency, at most target + 0.05",
+}
+
+
 def _point(quantile: Estimate) -> str:
     """A quantile, which is a whole number, with its error to two digits."""
     return f"{quantile.value:g}" if quantile.mcse is None else f"{quantile.value:g} ({quantile.mcse:.2g})"
@@ -141,7 +149,8 @@ def _summary(c: Characteristics, study: Study) -> Table:
         table.add_row(name.replace("_", " "), number(estimate, 3))
     for code, estimate in c.stop_reasons.items():
         table.add_row(f"ended by {code}", number(estimate))
-    table.add_row("judged by", f"target {study.target:g}, true MTD (*) {study.criteria.mtd_rule.replace('_', ' ')}")
+    rule = _MTD_RULES["contour" if study.protocol.rule.design.selects_contour else study.criteria.mtd_rule]
+    table.add_row("judged by", f"target {study.target:g}; true MTD (*): {rule}")
     return table
 
 
