@@ -251,11 +251,20 @@ class Advisor:
             return Advice(
                 Action.STOP, regimen, 0, (EXPANSION_WITHDRAWN,), (), decides=True, certain=missing > 0, open_at=open_at
             )
-        if places:
-            return Advice(Action.STAY, regimen, places, (EXPANSION_OPEN,), state.selected, open_at=open_at)
-        if withdrawn.any() or (missing and self.windows_complete):
-            return Advice(Action.WAIT, regimen, 0, (OUTCOMES_PENDING,), state.selected, open_at=open_at)
         group = stage.next_group(state.expansion_n + missing)
+        goes_on = Action.STAY if group else Action.STOP
+        outlook = tuple(
+            Possibility((more,), Action.STOP if out else goes_on, regimen, () if out else state.selected)
+            for more, out in enumerate(withdrawn.tolist())
+        )
+        if places:
+            return Advice(
+                Action.STAY, regimen, places, (EXPANSION_OPEN,), state.selected, open_at=open_at, outlook=outlook
+            )
+        if withdrawn.any() or (missing and self.windows_complete):
+            return Advice(
+                Action.WAIT, regimen, 0, (OUTCOMES_PENDING,), state.selected, open_at=open_at, outlook=outlook
+            )
         if group:
             return Advice(
                 Action.STAY, regimen, group, (EXPANSION_OPEN,), state.selected, decides=True, certain=missing > 0

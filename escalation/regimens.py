@@ -151,7 +151,10 @@ class RegimenGrid:
         """The regimen in full: amount, unit and days of infusion."""
         days = ", ".join(str(day) for day in self.schedule(index))
         plural = "s" if len(self.schedule(index)) > 1 else ""
-        return f"{self.label(index)} ({self.amount(index):g} {self.unit} on day{plural} {days})".replace("  ", " ")
+        times = " x " if self.unit[:1].isdigit() else " "
+        return f"{self.label(index)} ({self.amount(index):g}{times}{self.unit} on day{plural} {days})".replace(
+            "  ", " "
+        )
 
     def matrix(self, values: Sequence[float] | npt.NDArray[Any]) -> list[list[Any]]:
         """Values over the regimens as nested lists, one row per frequency, one column per dose."""

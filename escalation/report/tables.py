@@ -166,6 +166,8 @@ def print_decision(console: Console, study: Study, replayed: Replay, advice: Adv
     for code in advice.reasons:
         reason = rule.reason(code)
         console.print(Text.assemble(reason.line, (f"  [{code}]", "dim")))
+    if rule.expansion is not None and state.stage == "escalation" and len(advice.selected) == 1:
+        console.print(f"Then {rule.expansion.describe(grid)}.")
     if advice.certain:
         console.print("Certain already: no outcome still open can change it.")
     pending = [number + 1 for number, person in state.participants.items() if person.status == PENDING]
@@ -180,6 +182,9 @@ def print_decision(console: Console, study: Study, replayed: Replay, advice: Adv
     for k in range(grid.size):
         if state.n[k] or state.pending[k]:
             table.add_row(grid.describe(k), str(state.n[k]), str(state.dlt[k]), str(state.pending[k]))
+    if state.expansion_n or state.expansion_pending:
+        counts = (state.expansion_n, state.expansion_dlt, state.expansion_pending)
+        table.add_row("expansion stage, at the selected regimen", *map(str, counts))
     if table.row_count:
         console.print()
         console.print(table)

@@ -42,7 +42,9 @@ def _one_regimen(advice: Advice, grid: RegimenGrid) -> list[str]:
     for says, group in groupby(advice.outlook, key=lambda p: _says(p, grid)):
         counts = [p.further[0] for p in group]
         low, high = counts[0], counts[-1]
-        if high == most and low > 0:
+        if low == 0 and high == most:
+            number = "whatever the open outcomes"
+        elif high == most:
             number = f"{low} or more further DLTs" if low < most else f"{low} further DLT{'s' if low > 1 else ''}"
         elif low == high:
             number = "no further DLT" if low == 0 else f"{low} further DLT{'s' if low > 1 else ''}"
