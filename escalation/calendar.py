@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import log1p
 from typing import Any
 
@@ -25,7 +25,7 @@ from escalation.protocol import Protocol
 from escalation.results import Calendar, TrialRows
 from escalation.rule import Rule
 from escalation.scenario import FixedAccrual, ListedAccrual, Scenario
-from escalation.streams import BLOCK, uniforms
+from escalation.streams import Numbers, Purpose, numbers_of
 from escalation.trial import (
     NOT_EVALUABLE,
     PENDING,
@@ -58,25 +58,6 @@ class _Due(SimPyEvent):
         self._ok = True
         self._value = value
         env.schedule(self, order, days)  # type: ignore[arg-type]
-
-
-@dataclass(slots=True)
-class Numbers:
-    """Keyed random numbers of one replicate, fetched in blocks of arrivals."""
-
-    seed: int
-    replicate: int
-    _lists: dict[tuple[str, int, int], list[float]] = field(default_factory=dict)
-
-    def at(self, purpose: Any, arrival: int, series: int = 0) -> float:
-        """The number of an arrival for a purpose."""
-        block, place = divmod(arrival, BLOCK)
-        key = (purpose, series, block)
-        numbers = self._lists.get(key)
-        if numbers is None:
-            drawn = uniforms(self.seed, purpose, block, self.replicate, 1, series=series)[0]
-            numbers = self._lists[key] = drawn.tolist()
-        return numbers[place]
 
 
 @dataclass(slots=True)
@@ -115,6 +96,7 @@ class TrialClock:
         self.reviewing = False
         self.place_due: int | None = None
         self.finished = False
+        self.stop_reason = "trial.accrual_ended"  # until escalation ends by its rule
         self.first_day: int | None = None
         self.last_day = 0
         self.draws = 0
@@ -128,16 +110,18 @@ class TrialClock:
         try:
             while not self.finished:
                 step()
-        except EmptySchedule:
+        except EmptySchedule:  # nobody comes any more and nothing is open
             pass
-        ended = self.finished
-        reason = self.stop_reason if ended else "trial.accrual_ended"
         self._mark("", int(self.env.now))
         return Course(
-            self.state, reason, self.first_day, self.last_day, self.counts, self.events or [], self.arrival_days
+            self.state,
+            self.stop_reason,
+            self.first_day,
+            self.last_day,
+            self.counts,
+            self.events or [],
+            self.arrival_days,
         )
-
-    stop_reason: str = "trial.accrual_ended"
 
     def _fold(self, event: Event) -> None:
         self.state.apply(event)
@@ -412,7 +396,7 @@ class CalendarEngine:
         withdrawn, duration = np.zeros(trials, dtype=bool), np.zeros(trials)
         counted = np.zeros((len(_COUNTED), trials))
         people: list[dict[str, Any]] = []
-        for row, numbers in enumerate(self._numbers(seed, first, trials)):
+        for row, numbers in enumerate(numbers_of(seed, self._purposes(), first, trials)):
             course = TrialClock(self, numbers, keep_events=False).run()
             state = course.state
             n[row], dlt[row] = state.n, state.dlt
@@ -429,18 +413,12 @@ class CalendarEngine:
         rows = TrialRows.of(n=n, dlt=dlt, selected=selected, reason=reason, calendar=calendar)
         return rows.with_expansion(expansion_n, expansion_dlt, withdrawn), people
 
-    def _numbers(self, seed: int, first: int, trials: int) -> Any:
-        """The numbers of consecutive replicates, their first block drawn for many at once."""
-        purposes = ["tolerance"]
+    def _purposes(self) -> list[Purpose]:
+        """What every trial draws numbers for."""
+        purposes: list[Purpose] = ["tolerance"]
         purposes += ["accrual"] if self.scenario.accrual.law == "poisson" else []
         purposes += ["screening"] if self.scenario.screen_failure else []
-        purposes += ["drop_out"] if self.scenario.drop_out else []
-        for start in range(first, first + trials, 256):
-            many = min(256, first + trials - start)
-            drawn = {purpose: uniforms(seed, purpose, 0, start, many) for purpose in purposes}  # type: ignore[arg-type]
-            for row in range(many):
-                lists = {(purpose, 0, 0): values[row].tolist() for purpose, values in drawn.items()}
-                yield Numbers(seed, start + row, lists)
+        return [*purposes, "drop_out"] if self.drop_out else purposes
 
     def _records(self, replicate: int, course: Course) -> list[dict[str, Any]]:
         grid = self.rule.grid

@@ -153,6 +153,7 @@ def simulate(
     from escalation.report.forms import simulation_form
     from escalation.report.tables import print_simulation
     from escalation.simulate import simulate as run
+    from escalation.simulate import write_records
 
     loaded = _load(study, design, set_, truth)
     with _executor(workers) as executor, _progress("simulating") as progress:
@@ -168,32 +169,11 @@ def simulate(
             budget=budget,
         )
     if records is not None:
-        _write_records(simulation, records)
+        write_records(simulation, records)
     if as_json:
         _print_json(simulation_form(simulation))
     else:
         print_simulation(_console(), simulation)
-
-
-def _write_records(simulation: Any, folder: Path) -> None:
-    import pandas as pd
-
-    from escalation.errors import Fault, StudyError
-    from escalation.simulate import trial_frame
-
-    tables = {"trials": [trial_frame(result, simulation.study) for result in simulation.scenarios]}
-    if simulation.engine == "calendar":
-        tables["participants"] = [result.participants for result in simulation.scenarios]
-    names = [result.name for result in simulation.scenarios]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, frames in tables.items():
-            whole = pd.concat(frames, keys=names, names=["scenario"]).reset_index(level=0)
-            whole.to_csv(folder / f"{name}.csv", index=False)
-    except OSError as error:
-        raise StudyError(
-            (Fault("--records", f"{folder}: {error.strerror}", "choose a folder you can write to"),)
-        ) from None
 
 
 @app.command()

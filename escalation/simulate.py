@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, as_completed
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -234,6 +235,25 @@ def _frame(people: list[dict[str, Any]]) -> Any:
     import pandas as pd
 
     return pd.DataFrame.from_records(people)
+
+
+def write_records(simulation: Simulation, folder: Path) -> None:
+    """One row per trial as CSV, and with the calendar engine one per participant; raises StudyError."""
+    import pandas as pd
+
+    tables = {"trials": [trial_frame(result, simulation.study) for result in simulation.scenarios]}
+    if simulation.engine == "calendar":
+        tables["participants"] = [result.participants for result in simulation.scenarios]
+    names = [result.name for result in simulation.scenarios]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, frames in tables.items():
+            whole = pd.concat(frames, keys=names, names=["scenario"]).reset_index(level=0)
+            whole.to_csv(folder / f"{name}.csv", index=False)
+    except OSError as error:
+        raise StudyError(
+            (Fault("--records", f"{folder}: {error.strerror}", "choose a folder you can write to"),)
+        ) from None
 
 
 def trial_frame(result: ScenarioResult, study: Study) -> Any:

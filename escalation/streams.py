@@ -6,6 +6,8 @@ order of the calculation. Designs are therefore compared on the same participant
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -63,3 +65,32 @@ def tolerances(seed: int, first: int, replicates: int, participants: int) -> Flo
     """Latent tolerances of the first arrivals: (replicates, participants)."""
     blocks = [uniforms(seed, "tolerance", block, first, replicates) for block in range(-(-participants // BLOCK))]
     return np.concatenate(blocks, axis=1)[:, :participants]
+
+
+@dataclass(slots=True)
+class Numbers:
+    """Keyed random numbers of one replicate, fetched in blocks of arrivals."""
+
+    seed: int
+    replicate: int
+    _lists: dict[tuple[Purpose, int, int], list[float]] = field(default_factory=dict)
+
+    def at(self, purpose: Purpose, arrival: int, series: int = 0) -> float:
+        """The number of an arrival for a purpose."""
+        block, place = divmod(arrival, BLOCK)
+        key = (purpose, series, block)
+        numbers = self._lists.get(key)
+        if numbers is None:
+            drawn = uniforms(self.seed, purpose, block, self.replicate, 1, series=series)[0]
+            numbers = self._lists[key] = drawn.tolist()
+        return numbers[place]
+
+
+def numbers_of(seed: int, purposes: Sequence[Purpose], first: int, replicates: int) -> Iterator[Numbers]:
+    """The numbers of consecutive replicates; the first block of the named purposes is drawn for many at once."""
+    for start in range(first, first + replicates, 256):
+        many = min(256, first + replicates - start)
+        drawn = {purpose: uniforms(seed, purpose, 0, start, many) for purpose in purposes}
+        for row in range(many):
+            lists = {(purpose, 0, 0): values[row].tolist() for purpose, values in drawn.items()}
+            yield Numbers(seed, start + row, lists)
