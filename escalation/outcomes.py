@@ -14,7 +14,7 @@ from escalation.decision import Action
 from escalation.errors import OutcomeError
 from escalation.regimens import Regimen, RegimenGrid
 from escalation.rule import Rule
-from escalation.trial import Decided, DltObserved, Enrolled, NotEvaluable, TrialState, WindowCompleted
+from escalation.trial import Decided, DltObserved, Enrolled, Extended, NotEvaluable, TrialState, WindowCompleted
 
 _TOKEN = re.compile(r"(?P<level>\d+(?:\.\d+)?)(?P<letters>[A-Za-z]+)")
 _LETTERS = "NTPX"
@@ -132,17 +132,20 @@ def _make_room(
         problem = f"{who} was treated at level {where} while level {grid.level(state.regimen)} is open: {held}"
     else:
         allowed = advice.allocation is not None and advice.allocation[regimen] > 0
-        if advice.action == Action.STOP or advice.regimen == regimen or allowed:
+        problem = f"{who} was treated at level {where}, but the design {_says(advice, grid)}"
+        if not (surplus and rule.design.any_tally) or advice.regimen == regimen or allowed:
             settle(state, advice, regimen if allowed else advice.regimen)
             if state.open_places and state.regimen == regimen:
                 return
-        problem = f"{who} was treated at level {where}, but the design {_says(advice, grid)}"
     if not rule.design.any_tally or state.stage != "escalation":
         raise OutcomeError(
             f"impossible history: {problem}. {rule.design.title} is defined on the histories it produces"
         )
     departures.append(problem)
-    size = 1 if surplus else rule.design.setting.cohort_size
+    if surplus and state.regimen == regimen:
+        state.apply(Extended(0, 1))
+        return
+    size = rule.design.setting.cohort_size
     state.apply(Decided(0, Action.STAY.word, regimen, size, ("trial.departure",), ()))
 
 

@@ -69,7 +69,14 @@ class Decided(NamedTuple):
     memory: tuple[int, ...] = ()
 
 
-Event = Enrolled | Infused | DltObserved | WindowCompleted | NotEvaluable | Decided
+class Extended(NamedTuple):
+    """The open cohort gets more places than the rule asked for."""
+
+    day: int
+    places: int
+
+
+Event = Enrolled | Infused | DltObserved | WindowCompleted | NotEvaluable | Decided | Extended
 
 PENDING, COMPLETE, DLT, NOT_EVALUABLE = "pending", "complete", "dlt", "not_evaluable"
 
@@ -118,7 +125,7 @@ class TrialState:
         "expansion_dlt",
         "expansion_n",
         "expansion_pending",
-        "last_enrolled",
+        "last_at",
         "memory",
         "n",
         "participants",
@@ -153,7 +160,7 @@ class TrialState:
         self.reasons: tuple[str, ...] = ()
         self.participants: dict[int, Participant] = {}
         self.treated = [0] * regimens
-        self.last_enrolled: int | None = None
+        self.last_at: list[int | None] = [None] * regimens
 
     def fork(self) -> TrialState:
         """A copy that goes its own way."""
@@ -212,11 +219,15 @@ class TrialState:
         )
 
     def earliest_next(self, sentinel_days: int, between_days: int) -> int:
-        """First day on which the stagger allows the next participant of the open cohort."""
-        if self.last_enrolled is None or not self.enrolled:
+        """First day on which the stagger allows the next participant at the open regimen.
+
+        The days run between first infusions, whatever became of the participants.
+        """
+        last = self.last_at[self.regimen]
+        if last is None:
             return 0
         alone = self.treated[self.regimen] == 1
-        return self.last_enrolled + (max(between_days, sentinel_days) if alone else between_days)
+        return last + (max(between_days, sentinel_days) if alone else between_days)
 
     def apply(self, event: Event) -> None:
         """Fold one event; raises TrialError when it contradicts the trial so far."""
@@ -242,7 +253,7 @@ class TrialState:
         else:
             self.pending[event.regimen] += 1
         self.treated[event.regimen] += 1
-        self.last_enrolled = event.day
+        self.last_at[event.regimen] = event.day
 
     def _infused(self, event: Infused) -> None:
         person = self.participants.get(event.participant)
@@ -315,6 +326,11 @@ class TrialState:
             self.memory = event.memory
         self._open(event.regimen, event.size)
 
+    def _extended(self, event: Extended) -> None:
+        if self.stage == "closed":
+            raise TrialError("the trial is closed; no cohort can be made larger")
+        self.size += event.places
+
     def _open(self, regimen: int, size: int) -> None:
         self.regimen, self.size = regimen, size
         self.cohort += 1
@@ -335,4 +351,5 @@ _FOLD: dict[type[Event], Callable[[TrialState, Any], None]] = {
     WindowCompleted: TrialState._completed,
     NotEvaluable: TrialState._not_evaluable,
     Decided: TrialState._decided,
+    Extended: TrialState._extended,
 }
