@@ -312,6 +312,10 @@ class Boin(Design[BoinParameters]):
         return self._lambdas[1]
 
     @property
+    def lowest(self) -> int:
+        return self.ladder.regimens[0]
+
+    @property
     def variant(self) -> str:
         """The switches that are on."""
         parameters = self.parameters

@@ -299,6 +299,10 @@ class Crm(Design[CrmParameters]):
         return skeleton
 
     @property
+    def lowest(self) -> int:
+        return self.ladder.regimens[0]
+
+    @property
     def variant(self) -> str:
         """The model and the restrictions that are off."""
         parameters = self.parameters

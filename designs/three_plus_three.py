@@ -78,6 +78,10 @@ class LadderDesign(Design[APlusBParameters]):
         return rungs
 
     @property
+    def lowest(self) -> int:
+        return int(self.ladder[0])
+
+    @property
     def variant(self) -> str:
         return self.rule.named(self.parameters.reading)
 

@@ -236,26 +236,31 @@ class Advisor:
         stage = self.rule.expansion
         assert stage is not None
         regimen, places = state.regimen, state.open_places
-        missing = places + state.expansion_pending
-        dlts = state.expansion_dlt + np.arange(missing + 1)
-        withdrawn = np.atleast_1d(
-            stage.withdraws(
-                np.full(missing + 1, state.n[regimen]),
-                np.full(missing + 1, state.dlt[regimen]),
-                np.full(missing + 1, state.expansion_n + missing),
-                dlts,
-            )
+        missing, late = places + state.expansion_pending, state.pending[regimen]
+        further, before = np.indices((missing + 1, late + 1)).reshape(2, -1)
+        withdrawn = stage.withdraws(
+            np.full(len(further), state.n[regimen] + late),
+            state.dlt[regimen] + before,
+            np.full(len(further), state.expansion_n + missing),
+            state.expansion_dlt + further,
         )
-        open_at = ((regimen, missing),) if missing else ()
+        open_at = ((regimen, missing + late),) if missing + late else ()
         if withdrawn.all():
             return Advice(
-                Action.STOP, regimen, 0, (EXPANSION_WITHDRAWN,), (), decides=True, certain=missing > 0, open_at=open_at
+                Action.STOP,
+                regimen,
+                0,
+                (EXPANSION_WITHDRAWN,),
+                (),
+                decides=True,
+                certain=bool(open_at),
+                open_at=open_at,
             )
         group = stage.next_group(state.expansion_n + missing)
         goes_on = Action.STAY if group else Action.STOP
         outlook = tuple(
             Possibility((more,), Action.STOP if out else goes_on, regimen, () if out else state.selected)
-            for more, out in enumerate(withdrawn.tolist())
+            for more, out in sorted(set(zip((further + before).tolist(), withdrawn.tolist(), strict=True)))
         )
         if places:
             return Advice(

@@ -285,7 +285,7 @@ class TrialClock:
             if self.queue:
                 self._wait_for_place(today)
             return
-        regimen = advice.regimen if advice.allocation is None else self._draw(advice.allocation)
+        regimen = self._draw(advice.allocation) if advice.allocation and any(advice.allocation) else advice.regimen
         if self.state.stage == "escalation" and advice.action == Action.STOP:
             self.stop_reason = advice.reasons[0]
         self._fold(

@@ -141,8 +141,10 @@ class _Rows:
         ratio = float(self.weight @ top) / below
         if self.trials is None:
             return Estimate(ratio, None)
+        if self.trials < 2:
+            return Estimate(ratio, float("nan"))
         spread = float(self.weight @ (top - ratio * bottom) ** 2)
-        return Estimate(ratio, float(np.sqrt(spread / max(self.trials - 1, 1)) / below))
+        return Estimate(ratio, float(np.sqrt(spread / (self.trials - 1)) / below))
 
     def distribution(self, values: Any) -> Distribution:
         values = np.asarray(values, dtype=float)

@@ -120,6 +120,11 @@ class Design(ABC, Generic[P]):
         return self.setting.start
 
     @property
+    def lowest(self) -> int:
+        """The lowest regimen the design can treat, counted from 0: its last refuge."""
+        return 0
+
+    @property
     def variant(self) -> str:
         """The named variant in force; part of the design's identity in every report."""
         return ""

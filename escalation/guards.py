@@ -35,6 +35,15 @@ class Guard(BaseModel):
         """The guard in one line."""
 
 
+def _without(decisions: Decisions, forbidden: Bools) -> Decisions:
+    """The same decisions, randomised allocations no longer drawing the forbidden regimens (S, K)."""
+    if decisions.allocation is None:
+        return decisions
+    share = np.where(forbidden, 0.0, decisions.allocation)
+    total = share.sum(axis=1, keepdims=True)
+    return replace(decisions, allocation=np.where(total > 0, share / np.where(total > 0, total, 1.0), 0.0))
+
+
 def _hold(decisions: Decisions, tally: Tally, rows: Bools, size: int, reason: int) -> Decisions:
     """Stay at the current regimen in the given rows, with a full cohort."""
     return replace(
@@ -71,7 +80,7 @@ class TooToxicAtLowest(Guard):
     )
 
     def apply(self, tally: Tally, decisions: Decisions, design: Design[Any], offset: int) -> Decisions:
-        n, dlt = tally.n[:, 0], tally.dlt[:, 0]
+        n, dlt = tally.n[:, design.lowest], tally.dlt[:, design.lowest]
         boundary = beta_exceedance_boundary(
             int(n.max(initial=0)), self.target, self.certainty, minimum=self.minimum, prior=self.prior
         )
@@ -133,6 +142,8 @@ class NoSkipping(Guard):
         up_dose = dose[there] - dose[here]
         up_often = often[there] - often[here]
         rows = ~decisions.stops & ((up_dose > 1) | (up_often > 1) | ((up_dose > 0) & (up_often > 0)))
+        dose_up, often_up = dose[None, :] - dose[here][:, None], often[None, :] - often[here][:, None]
+        decisions = _without(decisions, (dose_up > 1) | (often_up > 1) | ((dose_up > 0) & (often_up > 0)))
         if not rows.any():
             return decisions
         step = np.where(up_dose > 0, 1, grid.n_doses)
@@ -164,7 +175,10 @@ class Coherence(Guard):
 
     def apply(self, tally: Tally, decisions: Decisions, design: Design[Any], offset: int) -> Decisions:
         high = tally.cohort_dlt >= self.target * np.maximum(tally.cohort_n, 1) - 1e-12
-        rows = (decisions.action == Action.ESCALATE) & high & (tally.cohort_dlt > 0)
+        high &= tally.cohort_dlt > 0
+        rows = (decisions.action == Action.ESCALATE) & high
+        lower = design.grid.at_most[:, tally.current].T  # regimens at or below the current one
+        decisions = _without(decisions, high[:, None] & ~lower)
         return _hold(decisions, tally, rows, design.setting.cohort_size, offset)
 
     def describe(self) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from escalation.branching import Branches, Front, branch, decide, onward
-from escalation.decision import Decisions
+from escalation.decision import Decisions, moves
 from escalation.design import SafetyProperty
 from escalation.errors import EngineError, StateBudgetError
 from escalation.exact import STATE_BUDGET, Progress
@@ -123,7 +123,12 @@ def _exceeds(view: _View) -> Bools:
 
 
 def _incoherent(view: _View) -> Bools:
-    """Rows whose sibling with one DLT fewer leads to a lower regimen than they do."""
+    """Rows whose sibling with one DLT fewer leads to a lower regimen than they do.
+
+    A randomised allocation leads to no single regimen and is not compared.
+    """
+    if view.decisions.allocation is not None:
+        return np.zeros(view.tally.rows, dtype=bool)
     branches, decisions, order = view.branches, view.decisions, view.rule.grid.at_most
     parent, dlt = branches.parent, branches.tally.cohort_dlt
     place = np.lexsort((dlt, parent))
@@ -208,12 +213,14 @@ def verify(rule: Rule, *, budget: int | None = None, progress: Progress | None =
         decisions = decide(rule, branches.tally)
         selected = rule.select(branches.tally, decisions.reason)
         steps.append(_Step(origin, branches))
-        view = _View(rule, front, branches, decisions, seen_n, seen_dlt, selected)
+        row, drawn = _drawn(rule, branches.tally, decisions)
+        seen = Branches(branches.tally.take(row), branches.ways[row], branches.parent[row])
+        view = _View(rule, front, seen, drawn, seen_n[row], seen_dlt[row], selected[row])
         for name, _, predicate in checks:
             if name not in broken:
                 rows = np.flatnonzero(predicate(view))
                 if rows.size:
-                    broken[name] = _path(steps, int(rows[0]), rule)
+                    broken[name] = _path(steps, int(row[rows[0]]), rule)
         front, origin = onward(branches, decisions)
         if not front.rows:
             ends = True
@@ -223,9 +230,23 @@ def verify(rule: Rule, *, budget: int | None = None, progress: Progress | None =
         recent_dlt = np.where(moved, 0, seen_dlt[origin]).astype(np.int32)
         front, origin, recent_n, recent_dlt = _merge_fronts(front, origin, recent_n, recent_dlt)
     verdicts = [Verdict(name, statement, name not in broken, broken.get(name)) for name, statement, _ in checks]
-    unended = None if ends else _path(steps, 0, rule)
+    unended = None if ends else _path(steps, int(origin[0]), rule)
     verdicts.append(Verdict("always_ends", "the trial always ends", ends, unended))
     return Proof(states, tuple(verdicts))
+
+
+def _drawn(rule: Rule, tally: Tally, decisions: Decisions) -> tuple[Indices, Decisions]:
+    """Every decision as often as its allocation can draw a regimen, and which row each comes from."""
+    if decisions.allocation is None:
+        return np.arange(tally.rows), decisions
+    share = np.where(decisions.stops[:, None], 0.0, decisions.allocation)
+    named = share.sum(axis=1) <= 0
+    share[named, decisions.regimen[named]] = 1.0
+    row, regimen = np.nonzero(share)
+    many = decisions.take(row)
+    there = regimen.astype(np.int32)
+    action = np.where(many.stops, many.action, moves(tally.current[row], there, rule.grid.at_most))
+    return row, replace(many, regimen=there, action=action.astype(np.int32))
 
 
 def _own(promise: SafetyProperty) -> Predicate:

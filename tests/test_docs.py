@@ -69,7 +69,8 @@ def test_every_preset_is_named_in_the_readme():
 
 
 def test_yaml_blocks_in_the_study_page_are_valid():
-    from escalation.study import parse, validate
+    from escalation.plain_data import parse
+    from escalation.study import validate
 
     page = (ROOT / "docs" / "study-files.md").read_text(encoding="utf-8")
     first, second = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
