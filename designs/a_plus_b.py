@@ -325,8 +325,8 @@ class APlusBRule:
         For a finished ladder this is the rung declared; for one cut short by a guard it is the
         highest rung that passed with as many participants as the variant asks for.
         """
-        good = self.passed(n, dlt) & ((n >= self.full) | (not self.deescalate))
-        if not self.confirm_top:
-            good[:, -1] |= self.passed(n, dlt)[:, -1]
+        passed, full = self.passed(n, dlt), n >= self.full
+        good = passed & (full | (not self.deescalate))
+        good[:, -1] = passed[:, -1] & (full[:, -1] | (not self.confirm_top))
         highest = n.shape[1] - 1 - np.argmax(good[:, ::-1], axis=1)
         return np.where(good.any(axis=1), highest, NOTHING).astype(np.int32)

@@ -165,7 +165,7 @@ def law_of(graph, truth, *, many=False) -> dict[Any, float]:
 
 
 def assert_same_law(found, expected):
-    assert set(found) == set(expected)
+    assert sorted(map(str, found.keys() ^ expected.keys()))[:3] == []  # a few ends that only one of them has
     worst = max(expected, key=lambda key: abs(found[key] - expected[key]))
     assert found[worst] == pytest.approx(expected[worst], abs=1e-12), worst
 
@@ -353,6 +353,14 @@ def test_reasons_name_the_stages(rule_of):
         ("1.1NTT", "three_plus_three.lowest_failed"),
     ):
         assert advisor.advise(replay(rule, text).state).reasons == (reason,), text
+    carried = rule_of([[0.1, 0.2], [0.2, 0.3]], name="dose_then_frequency", variant="V2", carry_over=True)
+    advisor = Advisor(carried)
+    for text, reason in (
+        ("1.1NNN 2.1NNN 2.2NTT", "three_plus_three.de_escalate"),
+        ("1.1NNN 2.1NNN 2.2NTT 2.1NNN", "three_plus_three.mtd_confirmed"),
+        ("1.1NNN 2.1NNN 2.2NTT 2.1NTT 1.1TTT", "three_plus_three.lowest_failed"),
+    ):
+        assert advisor.advise(replay(carried, text).state).reasons == (reason,), text
 
 
 @pytest.mark.parametrize(

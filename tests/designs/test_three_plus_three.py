@@ -151,7 +151,7 @@ def law_of(graph, p) -> dict[tuple[Any, ...], float]:
 
 
 def assert_same_law(found, expected, tolerance=1e-12):
-    assert set(found) == set(expected)
+    assert sorted(map(str, found.keys() ^ expected.keys()))[:3] == []  # a few ends that only one of them has
     worst = max(expected, key=lambda key: abs(found[key] - expected[key]))
     assert found[worst] == pytest.approx(expected[worst], abs=tolerance), worst
 
