@@ -120,7 +120,7 @@ class Advisor:
 
     def _work_out(self, state: TrialState) -> Advice:
         if state.stage == "closed":
-            return Advice(Action.STOP, state.regimen, 0, (CLOSED,), state.selected)
+            return Advice(Action.STOP, state.regimen, 0, (CLOSED,), () if state.withdrawn else state.selected)
         if state.stage == "expansion":
             return self._expansion(state)
         return self._escalation(state)

@@ -47,9 +47,11 @@ class Judgement:
         """The true MTD a design is asked for: for a contour, in each frequency the dose closest to the
         target when its DLT probability is at most target + 0.05 (Zhang & Yuan 2016); else :meth:`true_mtd`.
         """
+        rows = truth.reshape(rule.grid.shape)
+        if self.mtd_rule == "largest_le" and rule.grid.axis == "grid" and not rule.design.selects_contour:
+            return np.concatenate([self.true_mtd(row) for row in rows])  # in each frequency the largest not above
         if not rule.design.selects_contour:
             return self.true_mtd(truth)
-        rows = truth.reshape(rule.grid.shape)
         distance = np.abs(rows - self.target)
         closest = distance <= distance.min(axis=1, keepdims=True) + 1e-9
         right: Bools = (closest & (rows <= self.target + 0.05 + 1e-9)).reshape(-1)
@@ -113,31 +115,34 @@ class _Rows:
         self.trials = rows.trials
         self.seed = seed
 
-    def error(self, values: Floats, mean: Any) -> Any:
-        """MCSE of a mean over trials: SD / sqrt(S), along the first axis."""
+    def error(self, values: Floats, mean: Any, *, share: bool = False) -> Any:
+        """MCSE of a mean over trials, SD / sqrt(S), along the first axis; of a share sqrt(p (1 - p) / S)."""
         if self.trials is None:
             return None
         if self.trials < 2:
             return np.full(np.shape(mean), np.nan) if np.ndim(mean) else float("nan")
-        return np.sqrt(np.maximum(self.weight @ (values - mean) ** 2, 0) / (self.trials - 1))
+        spread = np.maximum(self.weight @ (values - mean) ** 2, 0)
+        return np.sqrt(spread / (self.trials if share else self.trials - 1))
 
     def mean(self, values: Any) -> Estimate:
+        share = np.asarray(values).dtype == np.bool_
         values = np.asarray(values, dtype=float)
         mean = float(self.weight @ values)
-        error = self.error(values, mean)
+        error = self.error(values, mean, share=share)
         return Estimate(mean, None if error is None else float(error))
 
     def means(self, values: Any) -> tuple[Floats, Floats | None]:
+        share = np.asarray(values).dtype == np.bool_
         values = np.asarray(values, dtype=float)
         mean = self.weight @ values
-        return mean, self.error(values, mean)
+        return mean, self.error(values, mean, share=share)
 
     def ratio(self, top: Any, bottom: Any) -> Estimate:
         """A ratio of means, its error by the delta method."""
         top, bottom = np.asarray(top, dtype=float), np.asarray(bottom, dtype=float)
         below = float(self.weight @ bottom)
         if below <= 0:
-            return Estimate(float("nan"), None)
+            return Estimate(float("nan"), None if self.trials is None else float("nan"))
         ratio = float(self.weight @ top) / below
         if self.trials is None:
             return Estimate(ratio, None)

@@ -147,11 +147,15 @@ class NoSkipping(Guard):
         if not rows.any():
             return decisions
         step = np.where(up_dose > 0, 1, grid.n_doses)
+        shortened = np.where(rows, here + step, there).astype(np.int32)
+        closed = np.take_along_axis(design.eliminated(tally), shortened[:, None].astype(np.intp), axis=1)[:, 0]
+        held = _hold(decisions, tally, rows & closed, design.setting.cohort_size, offset)
+        rows = rows & ~closed
         return replace(
-            decisions,
-            regimen=np.where(rows, here + step, there).astype(np.int32),
-            action=np.where(rows, np.int32(Action.ESCALATE), decisions.action),
-            reason=np.where(rows, np.int32(offset), decisions.reason),
+            held,
+            regimen=np.where(rows, shortened, held.regimen),
+            action=np.where(rows, np.int32(Action.ESCALATE), held.action),
+            reason=np.where(rows, np.int32(offset), held.reason),
         )
 
     def describe(self) -> str:

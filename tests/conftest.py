@@ -98,6 +98,9 @@ def agree() -> Callable[..., None]:
             found[f"selected {level}"] = rows.selected[:, k]
             found[f"n {level}"] = rows.n[:, k]
             found[f"dlt {level}"] = rows.dlt[:, k]
+            found[f"n squared {level}"] = (
+                rows.n[:, k].astype(float) ** 2
+            )  # numbers that go together show in their spread
         for position, reason in enumerate(rule.reasons):
             found[reason.code] = rows.reason == position
         return {name: np.asarray(values, dtype=float) for name, values in found.items()}

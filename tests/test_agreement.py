@@ -112,11 +112,12 @@ LATE = {"law": "weibull", "late_share": 0.8}
 
 @pytest.mark.parametrize(("design", "conduct"), PAIRS)
 def test_exact_and_calendar_on_the_textbook_study(agree, study_of, design, conduct):
+    size = 21 if design in ("boin", "crm") else 30
     design = {"name": design} if design in ("boin", "crm") else {"name": "three_plus_three", "variant": design}
     study = study_of(
         design,
         [0.05, 0.15, 0.30, 0.45, 0.60],
-        max_patients=30,
+        max_patients=size,
         scenario={"accrual": {"law": "poisson", "mean_gap_days": 9.0}},
         **CONDUCT[conduct],
     )

@@ -160,6 +160,14 @@ def test_the_order_of_one_day(engine_of):
     ]
 
 
+def test_a_dlt_on_the_day_of_withdrawal_counts(engine_of):
+    """Everybody would withdraw on day 5: a DLT on that day has been seen, one on the day after has not."""
+    engine = engine_of(THREE, [0.1], scenario={"drop_out": 0.5, **DAILY}, script=[4, 5, 6])
+    engine.drop_out_day = lambda number, end: 5
+    events = [e for e in engine.course(1, 0).events if isinstance(e, DltObserved | NotEvaluable)]
+    assert events == [DltObserved(4, 0), DltObserved(6, 1), NotEvaluable(7, 2, "withdrew")]
+
+
 def test_an_arrival_that_finds_no_place(engine_of):
     """Turned away, waiting, waiting as long as patience lasts, or waiting while there is room."""
     days = [0.0, 0.0, 0.0, 2.0, 10.0, 20.0, 27.0, 28.0, 29.0]
@@ -396,12 +404,12 @@ def within(found: float, expected: float, trials: float) -> bool:
 
 def test_drop_out(engine_of):
     """The share that withdraws, and a constant rate over the days of the window."""
-    engine = engine_of(THREE, [0.0, 0.0, 0.0], scenario={"drop_out": 0.3})
-    people = records_of(engine, 12, 500)
+    engine = engine_of(THREE, [0.0, 0.0, 0.0], scenario={"drop_out": 0.75})
+    people = records_of(engine, 12, 200)
     left = people[people["outcome"] == "not_evaluable"]
-    assert within(len(left) / len(people), 0.3, len(people))
+    assert within(len(left) / len(people), 0.75, len(people))
     days = (left["outcome_day"] - left["enrolled_day"]).to_numpy()
-    by_day = (1 - 0.7 ** (np.arange(29) / 28)) / 0.3  # of those who withdraw, the share gone by the start of each day
+    by_day = (1 - 0.25 ** (np.arange(29) / 28)) / 0.75  # of those who withdraw, the share gone by the start of each day
     assert chisquare(np.bincount(days, minlength=28), np.diff(by_day) * len(days)).pvalue > 1e-3
 
 

@@ -63,7 +63,7 @@ def test_simulated_numbers_carry_their_errors_number_for_number():
         assert (answer["engine"], answer["trials"], answer["seed"]) == (engine, 300, 1)
         assert [len(row) for row in errors["selection"]] == [1, 1, 1]
         p = scenario["selection"][2][0]
-        assert errors["selection"][2][0] == pytest.approx((p * (1 - p) / 299) ** 0.5)
+        assert errors["selection"][2][0] == pytest.approx((p * (1 - p) / 300) ** 0.5)
         assert errors["total_patients"]["mean"] > 0
         assert errors["expansion"]["withdrawn"] >= 0
         assert set(errors["measures"]) == set(scenario["measures"])

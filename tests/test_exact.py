@@ -180,7 +180,7 @@ def test_randomised_allocation_by_hand():
                     if share:
                         expected[(n1, n2, 0), (y1, y2, 0), (level,)] += flips * share * q
     found = totals(TrialRows.exact(graph, np.array(P3)))
-    assert set(found) == set(expected)
+    assert sorted(map(str, found.keys() ^ expected.keys()))[:3] == []
     for end, chance in expected.items():
         assert found[end] == pytest.approx(chance, abs=1e-14), end
 
@@ -209,7 +209,7 @@ def test_memory_keeps_states_apart():
 
     walk(0, [0, 0, 0], [0, 0, 0], 0, 1.0)
     found = totals(TrialRows.exact(graph, np.array(P3)))
-    assert set(found) == set(expected)
+    assert sorted(map(str, found.keys() ^ expected.keys()))[:3] == []
     assert all(found[end] == pytest.approx(chance, abs=1e-15) for end, chance in expected.items())
 
 
@@ -240,7 +240,7 @@ def test_a_decision_on_the_last_cohort_is_not_lost_by_merging(study_of):
 
     walk(0, [0, 0, 0], [0, 0, 0], 1.0)
     found = totals(TrialRows.exact(compile_graph(rule), p))
-    assert set(found) == set(expected)
+    assert sorted(map(str, found.keys() ^ expected.keys()))[:3] == []
     assert all(found[end] == pytest.approx(chance, abs=1e-13) for end, chance in expected.items())
 
 
@@ -287,7 +287,7 @@ def test_expansion_stage_by_hand(study_of, size, look_every, pooled):
         end = (tuple(n.tolist()), tuple(y.tolist()), tuple(np.flatnonzero(chosen).tolist()))
         stage = (int(rows.expansion_n[row]), int(rows.expansion_dlt[row]), bool(rows.withdrawn[row]))
         found[(*end, *stage)] += float(rows.weight[row])
-    assert set(found) == set(expected)
+    assert sorted(map(str, found.keys() ^ expected.keys()))[:3] == []
     assert all(found[end] == pytest.approx(chance, abs=1e-14) for end, chance in expected.items())
 
 

@@ -1,0 +1,56 @@
+"""What a committee is shown: the gaps in the data, and the design's advice on the trial as it stands."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from escalation.advice import Advice, Advisor
+from escalation.conduct.state import ConductState
+from escalation.report.wording import headline, outlook_lines
+
+
+def gaps(state: ConductState) -> list[str]:
+    """What is missing in the data of a decision: pending participants and open critical queries (G4)."""
+    found = [f"{code} is pending" for code, each in state.outcomes().items() if each["outcome"] == "pending"]
+    found += [
+        f"{person.code} is assigned and not treated"
+        for person in state.people.values()
+        if person.assigned is not None and person.outcome == "untreated" and person.left is None
+    ]
+    found += [
+        f"critical query {code} is {query.status}"
+        for code, query in state.queries.items()
+        if query.raised.critical and query.status != "closed"
+    ]
+    return found
+
+
+def advise(state: ConductState) -> Advice:
+    """The advice of the rule in force on the trial as it stands: the same that simulation takes."""
+    protocol = state.in_force().protocol
+    advisor = Advisor(protocol.rule, windows_complete=protocol.escalate_when == "windows_complete")
+    return advisor.advise(state.trial_state())
+
+
+def advice_form(state: ConductState) -> dict[str, Any]:
+    """The advice as a recommendation records it."""
+    advice, rule = advise(state), state.in_force().protocol.rule
+    grid = rule.grid
+
+    def level(regimen: int) -> dict[str, int]:
+        return dict(grid.regimen(regimen)._asdict())
+
+    treats = advice.action.word in ("escalate", "stay", "de_escalate")
+    return {
+        "action": advice.action.word,
+        "next": level(advice.regimen) if treats else None,
+        "size": advice.size,
+        "selected": [level(k) for k in advice.selected],
+        "decides": advice.decides,
+        "certain": advice.certain,
+        "reasons": list(advice.reasons),
+        "memory": list(advice.memory),
+        "design": rule.design.label,
+        "text": headline(advice, rule),
+        "outlook": outlook_lines(advice, grid),
+    }

@@ -1,0 +1,138 @@
+"""The commands of data in and out: exports, imports, backups and their restoration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from escalation.trial_cli_shared import (
+    DatabaseOption,
+    JsonOption,
+    TrialArgument,
+    allow,
+    print_json,
+    refused,
+    signed_in,
+)
+
+BackupArgument = Annotated[Path, typer.Argument(metavar="PATH", help="The backup; its manifest stands beside it.")]
+
+
+def export(
+    trial: TrialArgument,
+    csv: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Listings as CSV files in a new folder.")] = None,
+    excel: Annotated[Path | None, typer.Option(metavar="FILE", help="Listings as one Excel workbook.")] = None,
+    sdtm: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Domains in the shape of SDTM, in a new folder.")
+    ] = None,
+    dump: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Every entry with its hash, for an inspector to verify.")
+    ] = None,
+    database: DatabaseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a trial out: listings, SDTM-shaped domains, or its entries as they are."""
+    asked = {"csv": csv, "excel": excel, "sdtm": sdtm, "dump": dump}
+    named = [(form, path) for form, path in asked.items() if path is not None]
+    if len(named) != 1:
+        raise refused("name one of --csv FOLDER, --excel FILE, --sdtm FOLDER and --dump FILE")
+    ((form, path),) = named
+    with signed_in(database) as (conduct, token):
+        allow(conduct, token, "EXPORT", trial)
+        files, version, head = _written(conduct, trial, form, path)
+    if as_json:
+        shown = {"trial": trial, "version": version, "head": head, "form": form}
+        print_json({**shown, "files": [str(file) for file in files]})
+        return
+    for file in files:
+        typer.echo(str(file))
+    typer.echo(f"{trial}, {version} entries, head {head}")
+
+
+def _written(conduct: Any, trial: str, form: str, path: Path) -> tuple[tuple[Path, ...], int, str]:
+    """Write an export; its files, and the last entry it was made of with its hash."""
+    entries, now = conduct.ledger.entries(trial), conduct.accounts.now()
+    if not entries:
+        raise refused(f"there is no trial {trial!r}")
+    files: tuple[Path, ...] = (path,)
+    if form == "dump":
+        from escalation.conduct.backup import dump
+        from escalation.conduct.canonical import parse
+        from escalation.conduct.safe_text import whole_file
+
+        text = dump(conduct.ledger, trial)
+        head = parse(text)["head"]
+        with whole_file(path) as made:
+            made.write_bytes(text.encode("utf-8", "surrogatepass") + b"\n")
+        return files, head["seq"], head["hash"]
+    if form == "sdtm":
+        from escalation.conduct.sdtm_files import write_sdtm
+
+        files = write_sdtm(path, entries)
+    else:
+        from escalation.conduct.listing_files import write_csv, write_excel
+        from escalation.conduct.listings import listings
+
+        frames = listings(entries, now)
+        if form == "csv":
+            files = write_csv(path, frames, at=now)
+        else:
+            write_excel(path, frames, at=now)
+    return files, entries[-1].seq, entries[-1].hash
+
+
+def import_(
+    trial: TrialArgument,
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="participants, infusions, adverse_events or laboratory.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV file, UTF-8; times without offset are the site's.")],
+    database: DatabaseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Record what a CSV file holds, once all of it is sound; a refusal lists every fault with its row."""
+    from escalation.conduct.import_apply import apply
+    from escalation.conduct.imports import read_csv
+
+    with signed_in(database) as (conduct, token):
+        allow(conduct, token, "IMPORT_DATA", trial)
+        chosen: Any = kind
+        records = read_csv(chosen, file.read_bytes(), zone=conduct.state(token, trial).zone)
+        entries = apply(conduct, token, trial, records)
+        head = conduct.ledger.head(trial)
+    if as_json:
+        made = [entry.seq for entry in entries]
+        print_json({"trial": trial, "kind": kind, "version": head.seq, "head": head.hash, "recorded": made})
+        return
+    before = len(records) - len(entries)
+    typer.echo(f"recorded: {len(entries)} entries of {trial}{f', {before} were there already' if before else ''}")
+    typer.echo(f"head {head.hash}")
+
+
+def backup(path: BackupArgument, database: DatabaseOption = None, as_json: JsonOption = False) -> None:
+    """Copy the database into a new file that has been read back and verified, with its manifest beside it."""
+    from escalation.conduct.backup import backup as copied
+
+    with signed_in(database) as (conduct, token):
+        allow(conduct, token, "BACKUP")
+        manifest = copied(conduct.ledger, path)
+    _told(manifest, f"{path} holds", as_json)
+
+
+def restore(
+    path: BackupArgument,
+    database: Annotated[str, typer.Option(metavar="NEW", help="A new or empty database: SQLite file or URL.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Restore the entries of a verified backup into a new database; nobody needs to be signed in."""
+    from escalation.conduct.backup import restore as restored
+
+    _told(restored(path, database), "restored", as_json)
+
+
+def _told(manifest: Any, what: str, as_json: bool) -> None:
+    if as_json:
+        print_json(manifest.as_dict())
+        return
+    for trial, head in manifest.trials.items():
+        typer.echo(f"{what} {trial}: {head.seq} entries, head {head.hash}")
