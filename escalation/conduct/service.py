@@ -12,9 +12,12 @@ from datetime import date, timedelta
 from typing import Any
 
 from escalation import __version__
-from escalation.conduct import canonical, gates, treatment_gates
+from escalation.conduct import canonical, gates
 from escalation.conduct import records as r
 from escalation.conduct.accounts import Accounts, Signature, User, sign
+from escalation.conduct.acts import NEEDED, SERVICE_ONLY
+from escalation.conduct.corrections import ConductError as ConductError
+from escalation.conduct.corrections import correction
 from escalation.conduct.decisions import advice_form, gaps
 from escalation.conduct.eligibility import Answer, evaluate, load_criteria
 from escalation.conduct.ledger import Draft, Entry, IdempotencyError, stamp
@@ -28,58 +31,6 @@ from escalation.study import Study
 
 INSTALLATION = "installation"
 """The ledger's stream of what belongs to no single trial: the first administrator."""
-
-NEEDED: dict[type[r.Record], Permission] = {
-    r.TrialClosed: Permission.CLOSE_TRIAL,
-    r.Screened: Permission.SCREEN,
-    r.Consented: Permission.CONSENT,
-    r.EligibilityRecorded: Permission.RECORD_ELIGIBILITY,
-    r.Triggered: Permission.RECORD_ELIGIBILITY,
-    r.ScreenFailed: Permission.SCREEN,
-    r.Assigned: Permission.ENROL,
-    r.InfusionRecorded: Permission.RECORD_INFUSION,
-    r.AdverseEvent: Permission.RECORD_EVENT,
-    r.Regraded: Permission.RECORD_EVENT,
-    r.SeriousEventReported: Permission.RECORD_EVENT,
-    r.DltProposed: Permission.ADJUDICATE_PROPOSE,
-    r.DltDecided: Permission.ADJUDICATE_DECIDE,
-    r.WindowCompleted: Permission.RECORD_EVENT,
-    r.NotEvaluable: Permission.RECORD_EVENT,
-    r.Discontinued: Permission.RECORD_EVENT,
-    r.LeftStudy: Permission.RECORD_EVENT,
-    r.Laboratory: Permission.RECORD_LABORATORY,
-    r.Transfusion: Permission.RECORD_LABORATORY,
-    r.Visit: Permission.RECORD_VISIT,
-    r.Deviation: Permission.RECORD_DEVIATION,
-    r.QueryRaised: Permission.RAISE_QUERY,
-    r.QueryAnswered: Permission.ANSWER_QUERY,
-    r.QueryClosed: Permission.CLOSE_QUERY,
-    r.Corrected: Permission.CORRECT,
-    r.SnapshotTaken: Permission.TAKE_SNAPSHOT,
-    r.Recommended: Permission.RECOMMEND,
-    r.CommitteeRecorded: Permission.COMMITTEE_RECORD,
-    r.DecisionSigned: Permission.SIGN_DECISION,
-    r.Circulated: Permission.CIRCULATE,
-}
-"""What a user needs to be allowed to make each kind of record."""
-
-SERVICE_ONLY = (
-    r.TrialOpened,
-    r.ProtocolAmended,
-    r.Delegated,
-    r.DelegationEnded,
-    r.Assigned,
-    r.DltDecided,
-    r.Corrected,
-    r.SnapshotTaken,
-    r.Recommended,
-    r.DecisionSigned,
-)
-"""Records that only their own method makes, because it works out or signs part of them."""
-
-
-class ConductError(EscalationError):
-    """An act that makes no sense for the trial as it stands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,36 +317,9 @@ class Conduct:
     ) -> Receipt:
         """Replace one value of an earlier entry; old value, new value, who, when and why stay readable."""
         user, _ = self.authorise(token, trial, Permission.CORRECT)
-        entries = {each.seq: each for each in self.ledger.entries(trial)}
-        target = entries.get(entry)
-        if target is None:
-            raise ConductError(f"entry {entry} does not exist; entries run from 1 to {len(entries)}")
-        if target.type in _FIXED:
-            raise ConductError(f"a {target.type.replace('_', ' ')} cannot be corrected; it is superseded by a new one")
-        if field not in target.payload or field in _UNCORRECTABLE:
-            raise ConductError(f"entry {entry} has no field {field!r} that can be corrected")
         if not reason.strip():
             raise ConductError("a correction needs its reason")
-        old = target.payload[field]
-        for earlier in entries.values():
-            if earlier.type == "corrected" and (earlier.payload["entry"], earlier.payload["field"]) == (entry, field):
-                old = earlier.payload["new"]
-        named = [
-            each.payload["new"]
-            for each in entries.values()
-            if each.type == "corrected" and (each.payload["entry"], each.payload["field"]) == (entry, "participant")
-        ]
-        touched = {target.payload.get("participant"), *named, new if field == "participant" else None} - {None}
-        record = r.Corrected(entry=entry, field=field, old=old, new=new, participants=tuple(sorted(touched)))
-        try:
-            after = conduct_state([*entries.values(), _Preview(len(entries) + 1, record)])
-        except (EscalationError, KeyError, ValueError) as error:
-            raise ConductError(f"the corrected entry would not be valid: {error}") from None
-        for person in after.people.values():
-            started = person.first_infusion
-            faults = [] if started is None else list(treatment_gates.opened_before(after, person, started))
-            if faults and target.type == "infusion_recorded":
-                raise gates.GateRefused("corrected", tuple(faults))
+        record = correction(self.ledger.entries(trial), entry, field, new)
         return self._gated(trial, record, user, reason=reason, expected=expected_version)
 
     # the decision ---------------------------------------------------------------------------
@@ -512,48 +436,6 @@ class Conduct:
             drafts.append(Draft(kind, payload, r.effective_of(record) or now, reason, key))
         version = self.ledger.head(trial)[0] if expected is None else expected
         return Receipt(self.ledger.append(trial, drafts, actor=actor, expected_version=version))
-
-
-_UNCORRECTABLE = frozenset({"type", "signature", "verdict", "answers", "findings"})
-"""Fields that are worked out or signed; a new record supersedes them."""
-
-_FIXED = frozenset(
-    {
-        "trial_opened",
-        "protocol_amended",
-        "trial_closed",
-        "delegated",
-        "delegation_ended",
-        "assigned",
-        "dlt_decided",
-        "corrected",
-        "snapshot_taken",
-        "recommended",
-        "committee_recorded",
-        "decision_signed",
-        "circulated",
-    }
-)
-"""Entries that are superseded, not corrected."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Preview:
-    """A record as the entry it would become."""
-
-    seq: int
-    record: r.Record
-
-    @property
-    def type(self) -> str:
-        return str(getattr(self.record, "type", ""))
-
-    @property
-    def payload(self) -> dict[str, Any]:
-        return self.record.model_dump(mode="json", exclude={"type"})
-
-    actor = ""
-    recorded_at = "1970-01-01T00:00:00+00:00"
 
 
 def _replaced(state: ConductState, code: str) -> bool:

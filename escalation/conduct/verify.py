@@ -15,6 +15,7 @@ from escalation.conduct.decisions import advice_form
 from escalation.conduct.ledger import Entry, Head, check_chain
 from escalation.conduct.state import ConductState, conduct_state
 from escalation.errors import EscalationError
+from escalation.study import validate
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,8 @@ def verify_trial(trial: str, entries: Sequence[Entry], head: Head | str | None =
                 findings += _recommendation(conduct_state(entries[:position]), entry)
             elif entry.type == "decision_signed":
                 findings += _signature(entries[:position], entry)
+            elif entry.type in _SIGNED:
+                findings += _content_signature(entry)
         except (EscalationError, ValueError, LookupError) as error:
             findings.append(Finding(entry.seq, f"the entries up to here cannot be folded: {error}"))
             break
@@ -108,6 +111,20 @@ def _recommendation(state: ConductState, entry: Entry) -> list[Finding]:
         changed = ", ".join(key for key in again if again[key] != record.advice.get(key))
         found.append(Finding(entry.seq, f"deciding again gives another answer ({changed})"))
     return found
+
+
+_SIGNED = {"dlt_decided", "trial_opened", "protocol_amended"}
+"""Entries that carry the signature under their own content."""
+
+
+def _content_signature(entry: Entry) -> list[Finding]:
+    content = {key: value for key, value in entry.payload.items() if key != "signature"}
+    covered = canonical.digest(content) if entry.type == "dlt_decided" else entry.payload["study_hash"]
+    if covered != entry.payload["signature"]["record_hash"]:
+        return [Finding(entry.seq, "the signature covers something else than this entry holds")]
+    if entry.type != "dlt_decided" and validate(entry.payload["study"]).hash != entry.payload["study_hash"]:
+        return [Finding(entry.seq, "the study does not have the hash the entry names")]
+    return []
 
 
 def _signature(before: Sequence[Entry], entry: Entry) -> list[Finding]:
