@@ -39,8 +39,12 @@ def outlook_lines(advice: Advice, grid: RegimenGrid) -> list[str]:
 def _one_regimen(advice: Advice, grid: RegimenGrid) -> list[str]:
     most = advice.open_at[0][1]
     lines = []
-    for says, group in groupby(advice.outlook, key=lambda p: _says(p, grid)):
-        counts = [p.further[0] for p in group]
+    answers: dict[int, list[str]] = {}
+    for possibility in advice.outlook:
+        heard = answers.setdefault(possibility.further[0], [])
+        heard.extend({_says(possibility, grid)} - set(heard))
+    for says, group in groupby(sorted(answers), key=lambda count: ", or ".join(answers[count])):
+        counts = list(group)
         low, high = counts[0], counts[-1]
         if low == 0 and high == most:
             number = "whatever the open outcomes"

