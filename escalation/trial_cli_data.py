@@ -124,10 +124,23 @@ def restore(
     database: Annotated[str, typer.Option(metavar="NEW", help="A new or empty database: SQLite file or URL.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Restore the entries of a verified backup into a new database; nobody needs to be signed in."""
+    """Restore the entries and accounts of a verified backup into a new database; nobody needs to be signed in."""
     from escalation.conduct.backup import restore as restored
 
     _told(restored(path, database), "restored", as_json)
+
+
+def upgrade(database: DatabaseOption = None, as_json: JsonOption = False) -> None:
+    """Bring a database of an earlier version to this one, wholly or not at all; nobody needs to be signed in."""
+    from escalation.conduct.installation import default_database
+    from escalation.conduct.store import migrate
+
+    place = database or default_database()
+    found = migrate(place, create=False)
+    if as_json:
+        print_json({"database": place, "schema": found})
+    else:
+        typer.echo(f"{place} has schema {found}")
 
 
 def _told(manifest: Any, what: str, as_json: bool) -> None:

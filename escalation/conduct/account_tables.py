@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Dialect, Engine
+from sqlalchemy.engine import Dialect
 
 from escalation.conduct.passwords import AccountError, Hidden
 
@@ -111,10 +111,9 @@ def triggers(dialect: str) -> tuple[str, ...]:
     return _TRIGGERS[dialect]
 
 
-def create_tables(engine: Engine) -> None:
+def create_tables(connection: sa.Connection) -> None:
     """Make the tables and the triggers that are not there yet."""
-    statements = triggers(engine.dialect.name)
-    with engine.begin() as connection:
-        metadata.create_all(connection)
-        for statement in statements:
-            connection.exec_driver_sql(statement)
+    statements = triggers(connection.dialect.name)
+    metadata.create_all(connection)
+    for statement in statements:
+        connection.exec_driver_sql(statement)

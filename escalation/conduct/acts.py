@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from escalation.conduct import records as r
+from escalation.conduct.corrections import ConductError
 from escalation.conduct.roles import Permission
+from escalation.conduct.state import ConductState
 
 NEEDED: dict[type[r.Record], Permission] = {
     r.TrialClosed: Permission.CLOSE_TRIAL,
@@ -52,3 +54,12 @@ SERVICE_ONLY = (
     r.DecisionSigned,
 )
 """Records that only their own method makes, because it works out or signs part of them."""
+
+
+def must_be_plain(state: ConductState, kind: type[r.Record]) -> None:
+    """Refuse a kind of record that is more than its fields say, in this trial or in any."""
+    opened = state.opened
+    if issubclass(kind, r.EligibilityRecorded) and opened is not None and opened.criteria is not None:
+        raise ConductError("this trial has machine-readable criteria; give the answers to record_eligibility")
+    if issubclass(kind, SERVICE_ONLY):
+        raise ConductError(f"{kind.__name__} is made by its own method, which works out part of it; leave it out")

@@ -1,8 +1,9 @@
 """Backups of a ledger, and their restoration: a copy that has proved itself before anybody relies on it.
 
 A backup is two files: the copy, and beside it a manifest with the head hash of every trial and the
-SHA-256 of the copy. The copy of a SQLite ledger is the whole database file, accounts included where they
-are kept in it; of a PostgreSQL ledger, canonical JSON lines of its entries. Either restores into either.
+SHA-256 of the copy. The copy of a SQLite store is the whole database file; of a PostgreSQL store, canonical
+JSON lines of its entries, accounts and account log. Either restores into either. A backup holds the accounts'
+password hashes: it is kept where the store itself would be kept.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import sqlalchemy as sa
 from escalation import __version__
 from escalation.conduct import canonical as c
 from escalation.conduct import migrations as schema
+from escalation.conduct.account_copies import Row, account_rows, has_accounts, insert_accounts
 from escalation.conduct.ledger import (
     ChainReport,
     Entry,
@@ -47,6 +49,8 @@ from escalation.conduct.store import (
 
 FORMAT: Final = "escalation ledger backup 1"
 DUMP_FORMAT: Final = "escalation ledger dump 1"
+ACCOUNT_LINE: Final = '{"row":'
+"""How a line of an account begins; a line of an entry begins with its actor."""
 WRITE_FAILURES: Final = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY", "SQLITE_CANTOPEN")
 
 
@@ -150,7 +154,7 @@ def check_backup(path: str | os.PathLike[str]) -> Manifest:
 
 
 def restore(path: str | os.PathLike[str], where: str | os.PathLike[str], *, verify: bool = True) -> Manifest:
-    """Restore a backup's entries, with their hashes, into a new or empty store; what it then holds.
+    """Restore a backup's entries, with their hashes, and its accounts into a new or empty store; what it then holds.
 
     The backup is verified first. Everything is written in one transaction, or nothing.
 
@@ -164,6 +168,7 @@ def restore(path: str | os.PathLike[str], where: str | os.PathLike[str], *, veri
         Read everything back from the store, and verify it against the manifest before it counts.
     """
     manifest, entries = _checked(Path(path))
+    accounts = _accounts_of(Path(path), manifest.form)
     url = locate(where)
     file = file_of(url)
     new = file is not None and not file.exists()
@@ -177,8 +182,11 @@ def restore(path: str | os.PathLike[str], where: str | os.PathLike[str], *, veri
         trial = connection.execute(sa.select(schema.LEDGER.c.trial).limit(1)).scalar()
         if trial is not None:
             raise BackupError(f"the store holds entries already, of trial {trial!r}; restore into a new, empty store")
+        if has_accounts(connection):
+            raise BackupError("the store has accounts already; restore into a new, empty store")
         if entries:
             insert(connection, entries)
+        insert_accounts(connection, accounts)
         for trial, head in manifest.trials.items() if verify else ():
             report = read(connection, trial, head)
             if not report.ok:
@@ -242,16 +250,21 @@ def _copy(ledger: Ledger, target: Path) -> None:
 
 
 def _lines(ledger: Ledger) -> Iterator[bytes]:
-    """Every entry as a line, trial by trial, all from one moment."""
+    """Every entry as a line, trial by trial, then every account and line of its log, all from one moment."""
     query = sa.select(schema.LEDGER)
-    found, fault = transact(
-        reader(ledger.engine), lambda connection: understood(dict(row) for row in connection.execute(query).mappings())
-    )
+
+    def work(connection: sa.Connection) -> tuple[tuple[Entry, ...], Fault | None, tuple[Row, ...]]:
+        entries, fault = understood(dict(row) for row in connection.execute(query).mappings())
+        return entries, fault, account_rows(connection)
+
+    found, fault, accounts = transact(reader(ledger.engine), work)
     if fault:
         damaged = next(report for report in (ledger.check(trial) for trial in ledger.trials()) if not report.ok)
         raise LedgerDamagedError(f"{damaged}; no backup was made; restore an earlier one", damaged)
     for entry in sorted(found, key=lambda entry: (entry.trial, entry.seq)):
         yield f"{c.write(entry.as_dict())}\n".encode("utf-8", "surrogatepass")
+    for row in accounts:
+        yield f"{c.write(row)}\n".encode("utf-8", "surrogatepass")
 
 
 def _entries_of(path: Path, form: str) -> tuple[tuple[Entry, ...], Fault | None]:
@@ -259,8 +272,21 @@ def _entries_of(path: Path, form: str) -> tuple[tuple[Entry, ...], Fault | None]
     if form == "sqlite":
         return salvage(path, options="mode=ro&immutable=1")
     *lines, rest = path.read_bytes().decode("utf-8", "surrogateescape").split("\n")
-    found, fault = understood(_rows(map(c.parse, lines)))
+    found, fault = understood(_rows(c.parse(line) for line in lines if not line.startswith(ACCOUNT_LINE)))
     return found, fault or (("unreadable", "the file ends within it") if rest else None)
+
+
+def _accounts_of(path: Path, form: str) -> tuple[Row, ...]:
+    """The accounts and their log in a backup that has been verified."""
+    if form == "lines":
+        lines = path.read_bytes().decode("utf-8", "surrogatepass").split("\n")
+        return tuple(c.parse(line) for line in lines if line.startswith(ACCOUNT_LINE))
+    engine = sa.create_engine(f"sqlite:///{path.absolute().as_uri()}?mode=ro&immutable=1&uri=true")
+    try:
+        with engine.connect() as connection:
+            return account_rows(connection)
+    finally:
+        engine.dispose()
 
 
 def _rows(values: Any) -> Iterator[Mapping[str, Any]]:

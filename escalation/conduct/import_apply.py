@@ -8,11 +8,11 @@ from typing import Any
 
 from escalation.conduct import canonical, gates
 from escalation.conduct import records as r
-from escalation.conduct.acts import NEEDED, SERVICE_ONLY
+from escalation.conduct.acts import NEEDED, must_be_plain
 from escalation.conduct.imports import ImportFault, ImportRefused
 from escalation.conduct.ledger import Entry, stamp
 from escalation.conduct.roles import permitted
-from escalation.conduct.service import Conduct, ConductError
+from escalation.conduct.service import Conduct
 from escalation.conduct.state import conduct_state, extended
 from escalation.errors import EscalationError
 
@@ -64,8 +64,7 @@ def _permitted(conduct: Conduct, token: str, trial: str, left: Waiting) -> None:
     today = conduct.accounts.now().astimezone(state.zone).date()
     delegations = conduct.delegations(trial)
     for kind in {type(record) for _, record, _ in left}:
-        if issubclass(kind, SERVICE_ONLY):
-            raise ConductError(f"{kind.__name__} is made by its own method, which works out part of it; leave it out")
+        must_be_plain(state, kind)
         permitted(delegations, user.name, trial, NEEDED[kind], today).enforce()
 
 

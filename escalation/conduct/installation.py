@@ -7,7 +7,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from escalation.conduct.account_tables import create_tables
 from escalation.conduct.accounts import Accounts
 from escalation.conduct.passwords import Passwords
 from escalation.conduct.service import Conduct
@@ -38,6 +37,4 @@ def open_conduct(
             Path(database).parent.mkdir(parents=True, exist_ok=True)
         migrate(database)
     ledger = Ledger.open(database, clock=clock)
-    if create:
-        create_tables(ledger.engine)
     return Conduct(ledger, Accounts(ledger.engine, clock=clock, passwords=passwords))

@@ -108,8 +108,13 @@ def _missing(value: Any) -> bool:
 
 @contextmanager
 def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary file beside ``path`` that takes its place once everything is written; nothing remains on failure."""
+    """A temporary file that becomes ``path`` once everything is written; nothing remains on failure.
+
+    A file that exists is refused: an export somebody relies on is not replaced.
+    """
     target = Path(path)
+    if target.exists():
+        raise ExportError(f"{target} exists; name a new file, so that no export replaces another")
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=target.suffix, dir=target.parent)
     os.close(handle)
     try:

@@ -15,7 +15,7 @@ from escalation import __version__
 from escalation.conduct import canonical, gates
 from escalation.conduct import records as r
 from escalation.conduct.accounts import Accounts, Signature, User, sign
-from escalation.conduct.acts import NEEDED, SERVICE_ONLY
+from escalation.conduct.acts import NEEDED, must_be_plain
 from escalation.conduct.corrections import ConductError as ConductError
 from escalation.conduct.corrections import correction
 from escalation.conduct.decisions import advice_form, gaps
@@ -192,11 +192,7 @@ class Conduct:
         key: str | None = None,
     ) -> Receipt:
         """Make a record that needs nothing worked out: screening, consent, infusions, events, visits, queries."""
-        criteria = self._state(trial).opened
-        if isinstance(record, r.EligibilityRecorded) and criteria is not None and criteria.criteria is not None:
-            raise ConductError("this trial has machine-readable criteria; give the answers to record_eligibility")
-        if isinstance(record, SERVICE_ONLY):
-            raise ConductError(f"{type(record).__name__} is made by its own method, which works out part of it")
+        must_be_plain(self._state(trial), type(record))
         user, _ = self.authorise(token, trial, NEEDED[type(record)])
         if isinstance(record, r.InfusionRecorded):
             record = self._with_findings(trial, record)

@@ -61,22 +61,32 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def migrate(where: str | os.PathLike[str], *, to: str = "head") -> str:
-    """Create the store, or upgrade it to this software's schema; the schema's number.
+def migrate(where: str | os.PathLike[str], *, to: str = "head", create: bool = True) -> str:
+    """Create the store unless told not to, or upgrade it to this software's schema; the schema's number.
 
     Back up first. Whatever happens on the way, the store is left as it was or upgraded, nothing between.
     """
     url = locate(where)
+    if not create:
+        must_exist(url)
     engine = connect(url)
     try:
 
         def work(connection: sa.Connection) -> str:
+            if not create and schema.current(connection) is None:
+                schema.must_be_current(connection)
             schema.upgrade(connection, to)
             return schema.current(connection) or ""
 
         return transact(engine, work)
     finally:
         engine.dispose()
+
+
+def must_exist(url: URL) -> None:
+    """Refuse the URL of a SQLite file that is not there; connecting would make one."""
+    if (file := file_of(url)) and not file.exists():
+        raise LedgerClosedSchemaError(f"there is no ledger at {url.database}; create it: escalation trial init")
 
 
 class Ledger:
@@ -113,8 +123,8 @@ class Ledger:
         url = locate(where)
         if create:
             migrate(where)
-        elif (file := file_of(url)) and not file.exists():
-            raise LedgerClosedSchemaError(f"there is no ledger at {url.database}; create it with migrate")
+        else:
+            must_exist(url)
         ledger = cls(connect(url, wait), clock, wait)
         try:
             ledger._reading(schema.must_be_current)

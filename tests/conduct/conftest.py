@@ -182,7 +182,7 @@ class Server:
 
     @staticmethod
     def _programs() -> Path:
-        """The folder of PostgreSQL's programs; where CI is set their absence fails the tests, elsewhere it skips them."""
+        """The folder of PostgreSQL's programs; their absence fails the tests in CI, elsewhere it skips them."""
         folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
         if shutil.which("pg_config"):
             told = subprocess.run(["pg_config", "--bindir"], capture_output=True, text=True, check=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 import threading
 import unicodedata
@@ -37,6 +36,7 @@ from escalation.conduct.accounts import (
 )
 from escalation.conduct.passwords import LONGEST, Passwords, check_names, check_policy
 from escalation.conduct.roles import Permission, PermissionRefused, Role
+from escalation.conduct.store import connect, locate
 from escalation.errors import EscalationError
 
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
@@ -44,7 +44,6 @@ SECOND = timedelta(seconds=1)
 TICK = timedelta(microseconds=1)
 SECRET, OTHER, WRONG = "a walk along the river", "seven geese over ice", "nobody chose these words"
 RECORD = "ab" * 32
-URLS = ["sqlite", *(["postgresql"] if os.environ.get("ESCALATION_TEST_POSTGRES") else [])]
 
 
 class Watched(PasswordHasher):
@@ -81,16 +80,16 @@ def clock():
     return Clock()
 
 
-@pytest.fixture(params=URLS)
-def engine(request, tmp_path):
-    url = f"sqlite:///{tmp_path / 'accounts.db'}"
-    if request.param == "postgresql":
-        url = os.environ["ESCALATION_TEST_POSTGRES"]
-    made = sa.create_engine(url)
-    create_tables(made)
+def make_tables(engine):
+    with engine.begin() as connection:
+        create_tables(connection)
+
+
+@pytest.fixture
+def engine(store):
+    made = connect(locate(store.where))
+    make_tables(made)
     yield made
-    if request.param == "postgresql":
-        tables()[0].metadata.drop_all(made)
     made.dispose()
 
 
@@ -701,7 +700,7 @@ def test_making_the_tables_twice_changes_nothing_and_mends_missing_triggers(acco
         drop = "DROP TRIGGER account_log_append_only ON account_log"
     with engine.begin() as connection:
         connection.exec_driver_sql(drop)
-    create_tables(engine)
+    make_tables(engine)
     with pytest.raises(sa.exc.DBAPIError, match="append-only"), engine.begin() as connection:
         connection.exec_driver_sql("DELETE FROM account_log")
     assert events(accounts) == ["created"]
@@ -729,7 +728,7 @@ def test_an_act_and_its_line_are_written_together_or_not_at_all(accounts, engine
 def test_secrets_are_in_no_log_no_repr_and_no_error(tmp_path, clock, caplog, capsys):
     caplog.set_level(logging.DEBUG)
     engine = sa.create_engine(f"sqlite:///{tmp_path / 'loud.db'}", echo="debug")
-    create_tables(engine)
+    make_tables(engine)
     accounts = Accounts(engine, clock=clock, passwords=cheap())
     shown = [repr(accounts.create("ada", "Ada", SECRET, by="root"))]
     begun = accounts.sign_in("ada", SECRET)

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from argon2 import PasswordHasher
 
+from escalation.conduct.accounts import Accounts
 from escalation.conduct.backup import (
     BackupError,
     Manifest,
@@ -24,6 +26,7 @@ from escalation.conduct.backup import (
     restore,
 )
 from escalation.conduct.ledger import Draft, Head, LedgerClosedSchemaError, LedgerDamagedError, LedgerError
+from escalation.conduct.passwords import AccountError, Passwords
 from escalation.conduct.store import Ledger
 
 TRIALS = ("a", "b ‘;--", "ünï")
@@ -69,6 +72,33 @@ def test_a_restored_ledger_is_the_same(
             assert restored.entries(trial) == ledger.entries(trial)
             assert restored.check(trial, heads[trial]).ok
         restored.append("a", [fact(21)], actor="ada", expected_version=20)
+
+
+@pytest.mark.parametrize("target", ["sqlite", "postgresql"])
+def test_accounts_come_back_with_their_passwords_and_their_log(
+    store: Any, target: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    ledger = store.open()
+    ledger.append("a", [fact(1)], actor="ada", expected_version=0)
+    passwords = Passwords(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+    accounts = Accounts(ledger.engine, passwords=passwords)
+    accounts.create("ada", "Ada Lovelace", "a word of the wise 7", by="root")
+    accounts.create("bob", "Bob", "another word 8 long", by="ada")
+    accounts.deactivate("bob", by="ada", reason="left")
+    session = accounts.sign_in("ada", "a word of the wise 7")
+    backup(ledger, tmp_path / "backup")
+    where = elsewhere(target, request, tmp_path)
+    restore(tmp_path / "backup", where)
+    with Ledger.open(where) as restored:
+        again = Accounts(restored.engine, passwords=passwords)
+        assert again.users() == accounts.users()
+        assert again.log() == accounts.log()
+        with pytest.raises(AccountError):
+            again.authenticate(session.token)
+        again.sign_in("ada", "a word of the wise 7")
+        assert [line.seq for line in again.log()] == list(range(1, len(accounts.log()) + 2))
+    with pytest.raises(BackupError, match="new, empty store"):
+        restore(tmp_path / "backup", where)
 
 
 def test_a_backup_of_a_ledger_in_use(store: Any, writers: Any, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 from escalation import __version__
 from escalation.conduct import canonical as c
 from escalation.conduct import migrations
+from escalation.conduct.account_tables import metadata as account_metadata
 from escalation.conduct.ledger import (
     GENESIS,
     Draft,
@@ -486,14 +487,14 @@ def test_migrating_again_changes_nothing(store: Any) -> None:
 def test_the_schema_is_the_one_the_software_works_with(store: Any) -> None:
     with store.open().engine.begin() as connection:
         context = MigrationContext.configure(connection, opts={"version_table": migrations.VERSION_TABLE})
-        assert compare_metadata(context, migrations.METADATA) == []
+        assert compare_metadata(context, [migrations.METADATA, account_metadata]) == []
 
 
 def test_a_store_without_ledger_is_refused(store: Any) -> None:
-    with pytest.raises(LedgerClosedSchemaError, match="create it with migrate"):
+    with pytest.raises(LedgerClosedSchemaError, match="create it: escalation trial init"):
         store.open(create=False)
     store.run("CREATE TABLE other (x INTEGER)")
-    with pytest.raises(LedgerClosedSchemaError, match="create it with migrate"):
+    with pytest.raises(LedgerClosedSchemaError, match="create it: escalation trial init"):
         store.open(create=False)
 
 

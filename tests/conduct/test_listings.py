@@ -26,7 +26,6 @@ from escalation.study import load
 
 OTHER = "EX-2"
 FORMULAS = ('=HYPERLINK("http://x.example","click")', "+1+1", "-2+3", "@SUM(A1)", "\t=1+1", "\r=1", " =1", "＝1")
-BIDI = "grade\u202e 4 \x07bell"
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +74,7 @@ def installed(tmp_path_factory):
         verifier="B",
     )
     record(given, "carlos")
-    for number, formula in enumerate((*FORMULAS, BIDI)):
+    for number, formula in enumerate(FORMULAS):
         event = r.AdverseEvent(
             participant="X001",
             event=f"E{number}",
@@ -307,12 +306,10 @@ def test_csv_files_hold_no_formula_and_numbers_stay_numbers(installed, tmp_path)
                 cells = [cell for row in csv.reader(opened) for cell in row]
             assert all(harmless(cell) for cell in cells), path
             assert not any(ord(each) < 32 and each not in "\r\n\t" for cell in cells for each in cell)
-            assert "\u202e" not in "".join(cells)
     with (tmp_path / "out" / "adverse_events.csv").open(encoding="utf-8-sig", newline="") as opened:
         verbatim = [row["verbatim"] for row in csv.DictReader(opened)]
-    assert verbatim == [neutral(f"{each}x".strip()) for each in (*FORMULAS, BIDI)]
+    assert verbatim == [neutral(f"{each}x".strip()) for each in FORMULAS]
     assert verbatim[0].startswith("'=HYPERLINK")
-    assert verbatim[-1] == "grade<U+202E> 4 <U+0007>bellx"
     read = pd.read_csv(tmp_path / "out" / "laboratory.csv")
     assert read["value"].tolist() == [1.25]
     readme = (tmp_path / "out" / "README.txt").read_text(encoding="utf-8")
@@ -375,9 +372,8 @@ def test_a_folder_in_use_is_refused_and_failures_leave_nothing(installed, tmp_pa
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
-def test_a_file_is_replaced_only_when_the_new_one_is_whole(tmp_path):
+def test_a_file_appears_only_whole_and_replaces_none(tmp_path):
     path = tmp_path / "file.txt"
-    path.write_text("old")
 
     def half() -> None:
         with whole_file(path) as made:
@@ -386,8 +382,18 @@ def test_a_file_is_replaced_only_when_the_new_one_is_whole(tmp_path):
 
     with pytest.raises(ValueError, match="stop"):
         half()
+    assert list(tmp_path.iterdir()) == []
+    path.write_text("old")
+    with pytest.raises(ExportError, match="exists"):
+        half()
     assert path.read_text() == "old"
     assert [each.name for each in tmp_path.iterdir()] == ["file.txt"]
+
+
+def test_text_that_hides_is_written_out_and_never_comes_in():
+    assert shown("grade\u202e 4 \x07bell") == "grade<U+202E> 4 <U+0007>bell"
+    with pytest.raises(ValueError, match=r"U\+202E, U\+0007"):
+        r.Deviation(category="site", description="grade\u202e 4 \x07bell")
 
 
 @pytest.mark.parametrize("value", [0, -1, -1.5, True, None, date(2026, 1, 1), "plain", "a=b", "", "   "])

@@ -12,10 +12,11 @@ import pytest
 
 from escalation.conduct import records as r
 from escalation.conduct.accounts import AccountEvent, SignInError
+from escalation.conduct.acts import NEEDED, SERVICE_ONLY
 from escalation.conduct.gates import GateRefused
 from escalation.conduct.ledger import IdempotencyError, StaleVersionError
 from escalation.conduct.roles import EVERY_TRIAL, MATRIX, Permission, PermissionRefused, Role
-from escalation.conduct.service import INSTALLATION, NEEDED, SERVICE_ONLY, ConductError
+from escalation.conduct.service import INSTALLATION, ConductError
 from escalation.errors import EscalationError
 
 _spec = importlib.util.spec_from_file_location("conduct_kit", Path(__file__).with_name("kit.py"))

@@ -28,7 +28,7 @@ from escalation.conduct.demo import HandClock
 from escalation.conduct.installation import open_conduct
 from escalation.conduct.outlook import Awaited, dated_outlook
 from escalation.conduct.passwords import Passwords
-from escalation.conduct.store import Ledger
+from escalation.conduct.store import Ledger, migrate
 from escalation.decision import Action
 from escalation.errors import EscalationError
 from escalation.study import load
@@ -486,6 +486,21 @@ def test_a_backup_is_restored_into_a_new_database_without_signing_in(story, tmp_
     assert f"restored {TRIAL}: " in desk.call(*words, tmp_path / "another.sqlite")
     with closing(Ledger.open(tmp_path / "new.sqlite")) as ledger:
         assert ledger.check(TRIAL, kept["trials"][TRIAL]["head"]).ok
+    desk.call("sign-in", "ingrid", "--database", tmp_path / "new.sqlite", "--password-stdin", stdin=f"{SECRET}\n")
+
+
+def test_an_older_database_is_refused_then_upgraded_and_none_is_made(tmp_path):
+    old = str(tmp_path / "old.sqlite")
+    migrate(old, to="0001")
+    run = CliRunner().invoke
+    refused = run(app, ["trial", "list", "--database", old])
+    assert (refused.exit_code, "escalation trial upgrade" in refused.output) == (2, True)
+    assert run(app, ["trial", "upgrade", "--database", old]).exit_code == 0
+    assert json.loads(run(app, ["trial", "upgrade", "--database", old, "--json"]).output)["schema"] == "0002"
+    Ledger.open(old).close()
+    missing = run(app, ["trial", "upgrade", "--database", str(tmp_path / "none.sqlite")])
+    assert (missing.exit_code, "escalation trial init" in missing.output) == (2, True)
+    assert not (tmp_path / "none.sqlite").exists()
 
 
 def test_verify_holds_and_then_names_the_entry_that_was_changed(story, tmp_path):

@@ -18,7 +18,7 @@ LOCK: Final = 0x657363616C617465
 """PostgreSQL advisory lock under which a schema is changed."""
 
 
-SCHEMA: Final = "0001"
+SCHEMA: Final = "0002"
 """The schema this software works with, the last of the steps."""
 
 METADATA: Final = sa.MetaData()
@@ -83,12 +83,13 @@ def must_be_current(connection: sa.Connection) -> None:
     """Refuse a store whose schema is not this software's."""
     found = current(connection)
     if found is None:
-        raise LedgerClosedSchemaError("the store has no ledger yet; create it with migrate")
+        raise LedgerClosedSchemaError("the store has no ledger yet; create it: escalation trial init")
     if found == SCHEMA:
         return
     if found in released():
         raise LedgerClosedSchemaError(
-            f"the ledger has schema {found}, this software uses {SCHEMA}; back it up, then upgrade it with migrate"
+            f"the ledger has schema {found}, this software uses {SCHEMA}; copy the database, then upgrade it: "
+            "escalation trial upgrade"
         )
     raise _newer(found)
 
