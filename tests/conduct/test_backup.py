@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from argon2 import PasswordHasher
 
-from escalation.conduct.accounts import Accounts
+from escalation.conduct.accounts import Accounts, SessionEndedError
 from escalation.conduct.backup import (
     BackupError,
     Manifest,
@@ -26,7 +26,7 @@ from escalation.conduct.backup import (
     restore,
 )
 from escalation.conduct.ledger import Draft, Head, LedgerClosedSchemaError, LedgerDamagedError, LedgerError
-from escalation.conduct.passwords import AccountError, Passwords
+from escalation.conduct.passwords import Passwords
 from escalation.conduct.store import Ledger
 
 TRIALS = ("a", "b ‘;--", "ünï")
@@ -93,7 +93,7 @@ def test_accounts_come_back_with_their_passwords_and_their_log(
         again = Accounts(restored.engine, passwords=passwords)
         assert again.users() == accounts.users()
         assert again.log() == accounts.log()
-        with pytest.raises(AccountError):
+        with pytest.raises(SessionEndedError):
             again.authenticate(session.token)
         again.sign_in("ada", "a word of the wise 7")
         assert [line.seq for line in again.log()] == list(range(1, len(accounts.log()) + 2))
