@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from escalation.conduct import records as r
+from escalation.conduct.accounts import IDLE
 from escalation.conduct.decisions import advise
 from escalation.conduct.roles import Role
 from escalation.conduct.service import Conduct
@@ -55,6 +56,7 @@ class Demo:
     clock: HandClock
     administrator: str = "admin"
     lines: list[str] = field(default_factory=list)
+    _tokens: dict[str, tuple[str, datetime]] = field(default_factory=dict, init=False, repr=False)
 
     def run(self) -> list[str]:
         """Replay the trial to its end."""
@@ -89,7 +91,11 @@ class Demo:
         self.lines.append(f"{self.clock.moment:%Y-%m-%d}  {line}")
 
     def _token(self, name: str) -> str:
-        return self.conduct.accounts.sign_in(name, PASSWORD).token
+        token, used = self._tokens.get(name, ("", datetime.min.replace(tzinfo=UTC)))
+        if self.clock.moment - used > IDLE / 2:
+            token = self.conduct.accounts.sign_in(name, PASSWORD).token
+        self._tokens[name] = token, self.clock.moment
+        return token
 
     def _people(self) -> None:
         conduct = self.conduct
