@@ -251,8 +251,8 @@ def characterise(rows: TrialRows, rule: Rule, truth: Floats, judgement: Judgemen
     )
 
 
-def measure_rows(rows: TrialRows, rule: Rule, truth: Floats, judgement: Judgement) -> dict[str, Floats]:
-    """Quantities that belong to single trials, whose means are operating characteristics: each (T,)."""
+def measure_rows(rows: TrialRows, rule: Rule, truth: Floats, judgement: Judgement) -> dict[str, Any]:
+    """Quantities that belong to single trials, whose means are operating characteristics: each (T,), shares bool."""
     mtd, above = judgement.true_mtd_of(truth, rule), judgement.above(truth)
     total = np.maximum(rows.n.sum(axis=1), 1)
     chosen = rows.selected.any(axis=1)
@@ -273,7 +273,7 @@ def measure_rows(rows: TrialRows, rule: Rule, truth: Floats, judgement: Judgemen
         "patients": rows.total,
         "dlts": rows.total_dlt,
     }
-    return {name: np.asarray(values, dtype=float) for name, values in measured.items() if values is not None}
+    return {name: np.asarray(values) for name, values in measured.items() if values is not None}
 
 
 def _correct(selected: Bools, mtd: Bools, rule: Rule) -> Bools:

@@ -137,22 +137,23 @@ def _scenario(
     root = np.sqrt(trials)
     measures = tuple(
         {
-            name: Estimate(float(v.mean()), float(v.std(ddof=1) / root) if trials > 1 else float("nan"))
+            name: Estimate(
+                float(v.mean()), float(v.std(ddof=0 if v.dtype == bool else 1) / root) if trials > 1 else float("nan")
+            )
             for name, v in values.items()
         }
         for values in per_trial
     )
     base = per_trial[0]
+    paired = [
+        {name: v.astype(float) - base[name] for name, v in values.items() if name in base} for values in per_trial[1:]
+    ]
     differences = tuple(
         {
-            name: Difference(
-                float((values[name] - base[name]).mean()),
-                float((values[name] - base[name]).std(ddof=1) / root) if trials > 1 else float("nan"),
-            )
-            for name in values
-            if name in base
+            name: Difference(float(d.mean()), float(d.std(ddof=1) / root) if trials > 1 else float("nan"))
+            for name, d in each.items()
         }
-        for values in per_trial[1:]
+        for each in paired
     )
     size = max(int(run.scenarios[position].rows.n.sum(axis=1).max(initial=1)) for run in runs)
     return ComparedScenario(
