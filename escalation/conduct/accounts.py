@@ -108,6 +108,7 @@ class AccountEvent(StrEnum):
     REFUSED_LOCKED = "refused_while_locked"
     SESSION_ENDED = "session_ended"
     PERMISSION_REFUSED = "permission_refused"
+    ACCESSED = "accessed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,6 +343,11 @@ class Accounts:
         if signer.temporary_password:
             raise AccountError("somebody else knows this password; choose your own before signing")
         return signer
+
+    def log_access(self, user: User | str, trial: str, permission: str) -> None:
+        """Write that something was read; what is recorded tells of itself in the ledger."""
+        with self._engine.begin() as connection:
+            self._log(connection, AccountEvent.ACCESSED, _name(user), trial=trial, permission=permission)
 
     def log_refusal(self, user: User | str, trial: str, permission: str, reason: str) -> None:
         """Write that something was not permitted. It commits by itself: call it outside other transactions."""

@@ -41,6 +41,9 @@ NEEDED: dict[type[r.Record], Permission] = {
 }
 """What a user needs to be allowed to make each kind of record."""
 
+READING = frozenset({Permission.READ_TRIAL, Permission.EXPORT, Permission.VERIFY, Permission.BACKUP})
+"""What leaves no entry in the ledger, and is written to the account log instead."""
+
 SERVICE_ONLY = (
     r.TrialOpened,
     r.ProtocolAmended,

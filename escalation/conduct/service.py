@@ -15,7 +15,7 @@ from escalation import __version__
 from escalation.conduct import canonical, gates
 from escalation.conduct import records as r
 from escalation.conduct.accounts import Accounts, Signature, User, sign
-from escalation.conduct.acts import NEEDED, must_be_plain
+from escalation.conduct.acts import NEEDED, READING, must_be_plain
 from escalation.conduct.corrections import ConductError as ConductError
 from escalation.conduct.corrections import correction
 from escalation.conduct.decisions import advice_form, gaps
@@ -83,7 +83,7 @@ class Conduct:
         return found
 
     def authorise(self, token: str, trial: str, permission: Permission) -> tuple[User, tuple[Role, ...]]:
-        """The user of a session, with the roles that allow an act in a trial today; a refusal is logged."""
+        """The user of a session, with the roles that allow an act in a trial today; refusals and reading are logged."""
         user = self.accounts.authenticate(token)
         state = self._state(trial)
         today = self.accounts.now().astimezone(state.zone).date()
@@ -91,6 +91,8 @@ class Conduct:
         if not answer.allowed:
             self.accounts.log_refusal(user.name, trial, permission, answer.reason)
             raise PermissionRefused(user.name, permission, answer.reason)
+        if permission in READING:
+            self.accounts.log_access(user.name, trial, permission)
         return user, answer.roles
 
     # installation and people ----------------------------------------------------------------

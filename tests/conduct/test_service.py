@@ -872,3 +872,12 @@ def test_nothing_happens_before_the_trial_is_opened(site_of):
     site.open()
     with pytest.raises(GateRefused, match="open already"):
         site.open()
+
+
+def test_reading_a_trial_is_written_to_the_account_log(site):
+    before = len(site.conduct.accounts.log())
+    site.conduct.state(site.token("ingrid"), site.trial)
+    read = [line for line in site.conduct.accounts.log()[before:] if line.event == "accessed"]
+    assert [(line.actor or line.account, line.trial, line.permission) for line in read] == [
+        ("ingrid", site.trial, "read_trial")
+    ]
