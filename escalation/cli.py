@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from escalation.app_cli import serve
 from escalation.trial_cli import app as trial_app
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(trial_app, name="trial")
+app.command(name="app")(serve)
 
 
 class Engine(StrEnum):

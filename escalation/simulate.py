@@ -100,7 +100,6 @@ def simulate(
         raise StudyError((Fault("--seed", f"{seed} is negative", "use a whole number from 0"),), study.id)
     chosen = [study.scenario(name) for name in scenarios] or list(study.scenarios)
     notes: list[str] = []
-    graph: Graph | None = None
     if engine in ("auto", "exact"):
         try:
             graph = compile_graph(study.protocol.rule, budget=budget or STATE_BUDGET, progress=progress)
@@ -108,46 +107,41 @@ def simulate(
             if engine == "exact":
                 raise
             notes.append(f"sampled, not exact: more than {error.budget:,} distinct states (--budget raises the limit)")
-    ran: Literal["exact", "sampled", "calendar"] = (
-        "exact" if graph is not None else ("calendar" if engine == "calendar" else "sampled")
-    )
-    if ran == "exact":
+        else:
+            return evaluate(study, graph, chosen)
+    ran: Literal["sampled", "calendar"] = "calendar" if engine == "calendar" else "sampled"
+    if ran == "sampled":
         notes.extend(_timeless(chosen))
-    judgement = judgement_of(study)
-    rule = study.protocol.rule
     results = []
     for position, scenario in enumerate(chosen):
-        truth = study.truth(scenario).probability
-        people = None
-        if graph is not None:
-            rows = TrialRows.exact(graph, truth)
-        else:
-            parts = list(
-                _chunks(
-                    study,
-                    scenario,
-                    ran,
-                    seed,
-                    trials,
-                    executor,
-                    records,
-                    _part(progress, position, len(chosen), trials),
-                )
-            )
-            rows = TrialRows.join([part for part, _ in parts])
-            people = _frame([person for _, listed in parts for person in listed]) if records else None
-        characteristics = characterise(rows, rule, truth, judgement, seed=seed)
-        results.append(ScenarioResult(scenario.name, truth, characteristics, rows, people))
-    simulated = graph is None
-    return Simulation(
-        study,
-        ran,
-        trials if simulated else None,
-        seed if simulated else None,
-        tuple(results),
-        tuple(notes),
-        graph.states if graph else None,
-    )
+        share = _part(progress, position, len(chosen), trials)
+        parts = list(_chunks(study, scenario, ran, seed, trials, executor, records, share))
+        people = _frame([person for _, listed in parts for person in listed]) if records else None
+        rows = TrialRows.join([part for part, _ in parts])
+        results.append(_judged(study, scenario, rows, seed, people))
+    return Simulation(study, ran, trials, seed, tuple(results), tuple(notes))
+
+
+def evaluate(study: Study, graph: Graph, scenarios: Sequence[Scenario] = ()) -> Simulation:
+    """Exact operating characteristics from the states of the study's rule, found before.
+
+    Parameters
+    ----------
+    graph
+        The compiled states of ``study.protocol.rule``; they serve every scenario.
+    scenarios
+        Those to evaluate, all of the study's when empty.
+    """
+    chosen = list(scenarios) or list(study.scenarios)
+    rows = [TrialRows.exact(graph, study.truth(scenario).probability) for scenario in chosen]
+    results = tuple(_judged(study, scenario, each) for scenario, each in zip(chosen, rows, strict=True))
+    return Simulation(study, "exact", None, None, results, tuple(_timeless(chosen)), graph.states)
+
+
+def _judged(study: Study, scenario: Scenario, rows: TrialRows, seed: int = 0, people: Any = None) -> ScenarioResult:
+    truth = study.truth(scenario).probability
+    characteristics = characterise(rows, study.protocol.rule, truth, judgement_of(study), seed=seed)
+    return ScenarioResult(scenario.name, truth, characteristics, rows, people)
 
 
 def _timeless(scenarios: Sequence[Scenario]) -> list[str]:

@@ -1,0 +1,105 @@
+"""What pages are made of besides Streamlit's widgets: headings, cards, tables, faults and the line that traces a number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Final
+
+import streamlit as st
+
+from escalation import __version__
+from escalation.errors import EscalationError, StudyError
+from escalation.study import Study
+
+_CSS: Final = Path(__file__).with_name("style.css")
+
+
+@dataclass(frozen=True, slots=True)
+class Markup:
+    """HTML that is already safe; everything else is escaped."""
+
+    html: str
+
+
+def heading(title: str, subtitle: str = "") -> None:
+    """The page's title, and the styles everything below uses."""
+    st.html(_CSS)
+    st.title(title, anchor=False)
+    if subtitle:
+        st.caption(subtitle)
+
+
+def study_line(study: Study) -> None:
+    """Which study this is, and what must be said wherever it is shown."""
+    registry = f" ({study.registry})" if study.registry and study.registry != study.id else ""
+    st.markdown(f"**{study.title}**{registry} · {study.protocol.rule.design.label}")
+    for notice in study.notices:
+        st.warning(notice, icon=":material/warning:")
+
+
+def trace(study: Study, how: str) -> None:
+    """The line under a result: version, study, engine, and its error or the word exact."""
+    line = f"escalation {__version__} · study {study.id}, hash {study.hash[:12]} · {how}"
+    st.html(f'<p class="esc-trace">{escape(line)}</p>')
+
+
+def cards(listed: Iterable[tuple[str, str, str]]) -> None:
+    """Large numbers in a row: label, value, note."""
+    inside = "".join(
+        f'<div class="esc-card"><span class="esc-label">{escape(label)}</span><b>{escape(value)}</b>'
+        f"<small>{escape(note)}</small></div>"
+        for label, value, note in listed
+    )
+    st.html(f'<div class="esc-cards">{inside}</div>')
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[str | Markup]], caption: str = "") -> None:
+    """A table that screen readers can read and phones can scroll; the first column heads its row."""
+    st.html(table_html(headers, rows, caption))
+
+
+def table_html(headers: Sequence[str], rows: Iterable[Sequence[str | Markup]], caption: str = "") -> str:
+    """The table as HTML text."""
+    head = "".join(f'<th scope="col">{escape(each)}</th>' for each in headers)
+    body = "".join(
+        "<tr>" + "".join(_cell(cell, first=not position) for position, cell in enumerate(row)) + "</tr>" for row in rows
+    )
+    title = f"<caption>{escape(caption)}</caption>" if caption else ""
+    return (
+        f'<div class="esc-scroll" tabindex="0"><table class="esc">{title}<thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def _cell(cell: str | Markup, *, first: bool) -> str:
+    inside = cell.html if isinstance(cell, Markup) else escape(cell)
+    return f'<th scope="row">{inside}</th>' if first else f"<td>{inside}</td>"
+
+
+def bar(share: float, said: str, tone: str) -> Markup:
+    """A share as a number with a bar behind it."""
+    width = f"{100 * min(max(share, 0.0), 1.0):.1f}%"
+    return Markup(f'<span class="esc-bar" style="--share:{width};--tone:{tone}"><span>{escape(said)}</span></span>')
+
+
+def show_refusal(error: EscalationError) -> None:
+    """What was refused, each fault with its path and how to mend it."""
+    if isinstance(error, StudyError):
+        rows = [(fault.path or "study", fault.problem, fault.remedy) for fault in error.faults]
+        st.error(f"This study cannot be used yet: {len(rows)} {'thing' if len(rows) == 1 else 'things'} to mend.")
+        table(("where", "what is wrong", "what to do"), rows)
+    else:
+        st.error(str(error))
+
+
+@contextmanager
+def refusals_shown() -> Iterator[None]:
+    """Refusals of the engines in words on the page; anything else is a defect and goes to the log."""
+    try:
+        yield
+    except EscalationError as error:
+        show_refusal(error)

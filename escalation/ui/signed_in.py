@@ -1,0 +1,98 @@
+"""Who is signed in to conduct, and the service they act through.
+
+The session token comes from a cookie that scripts in the browser cannot read (when ``escalation app``
+serves the pages), else from this tab's memory. Whether it still counts is asked of the accounts at every run.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NoReturn
+from urllib.parse import quote
+
+import streamlit as st
+
+from escalation.conduct.accounts import Accounts, SessionEndedError, User
+from escalation.conduct.installation import default_database
+from escalation.conduct.service import INSTALLATION, Conduct
+from escalation.conduct.store import Ledger, migrate
+from escalation.errors import EscalationError
+
+COOKIE: Final = "escalation_session"
+SIGN_IN: Final = "/account/sign-in"
+SIGN_OUT: Final = "/account/sign-out"
+_TOKEN: Final = "conduct_token"
+_CONDUCT: Final = "conduct_service"
+
+served = False
+"""Whether the pages are served together with the sign-in routes, which keep the token in a cookie."""
+
+
+@st.cache_resource(show_spinner=False)
+def _ledger(database: str) -> Ledger:
+    migrate(database)
+    return Ledger.open(database)
+
+
+def conduct() -> Conduct:
+    """The service of this browser session; sessions share the database and no state."""
+    database = default_database()
+    kept = st.session_state.get(_CONDUCT)
+    if kept is None or kept[0] != database:
+        ledger = _ledger(database)
+        kept = st.session_state[_CONDUCT] = (database, Conduct(ledger, Accounts(ledger.engine)))
+    service: Conduct = kept[1]
+    return service
+
+
+def token() -> str | None:
+    """The session token the browser presents, if any."""
+    found = st.context.cookies.get(COOKIE) if served else None
+    return found or st.session_state.get(_TOKEN)
+
+
+def required() -> tuple[Conduct, str, User]:
+    """The service, the token and the person; shows the sign-in instead of the page when nobody is signed in."""
+    service = conduct()
+    if not service.ledger.head(INSTALLATION)[0]:
+        st.info(
+            "This installation has no administrator yet. On the server, run: `escalation trial init NAME FULL_NAME`",
+            icon=":material/person_add:",
+        )
+        st.stop()
+    presented, why = token(), ""
+    if presented is not None:
+        try:
+            return service, presented, service.accounts.authenticate(presented)
+        except SessionEndedError as error:
+            why = str(error)
+            st.session_state.pop(_TOKEN, None)
+    return _ask(service, why)
+
+
+def _ask(service: Conduct, why: str) -> NoReturn:
+    if why:
+        st.warning(why, icon=":material/lock_clock:")
+    if served:
+        here = quote(st.context.url or "/")
+        st.html(f'<p><a class="esc-button" href="{SIGN_IN}?next={here}" target="_self">Sign in</a></p>')
+        st.stop()
+    with st.form("sign_in"):
+        name = st.text_input("Code name", autocomplete="username")
+        password = st.text_input("Password", type="password", autocomplete="current-password")
+        st.caption("Started without its server, the page forgets the sign-in on reload; `escalation app` keeps it.")
+        if st.form_submit_button("Sign in", type="primary"):
+            try:
+                st.session_state[_TOKEN] = service.accounts.sign_in(name, password).token
+            except EscalationError as error:
+                st.error(str(error))
+            else:
+                st.rerun()
+    st.stop()
+
+
+def sign_out() -> None:
+    """End the session; what was recorded stays."""
+    presented = token()
+    if presented is not None:
+        conduct().accounts.sign_out(presented)
+    st.session_state.pop(_TOKEN, None)

@@ -1,0 +1,90 @@
+"""A served front end, and what stories in a browser share."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from playwright.sync_api import Locator, Page
+
+SCREENSHOTS = Path(os.environ.get("ESCALATION_SCREENSHOTS", "screenshots"))
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+class Served:
+    """The front end in a process of its own, with its own workspace and conduct database."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.database = str(folder / "conduct.sqlite")
+        self.port = free_port()
+        self.url = f"http://localhost:{self.port}"
+        self.environment = os.environ | {
+            "ESCALATION_WORKSPACE": str(folder / "workspace"),
+            "ESCALATION_DATABASE": self.database,
+            "ESCALATION_SESSION": str(folder / "sessions.json"),
+        }
+        self._log = (folder / "server.log").open("w")
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "escalation.cli", "app", "--port", str(self.port), "--no-browser"]
+        self.process = subprocess.Popen(command, env=self.environment, stdout=self._log, stderr=subprocess.STDOUT)
+        for _ in range(240):
+            try:
+                if urlopen(f"{self.url}/_stcore/health", timeout=1).status == 200:
+                    return
+            except (URLError, OSError):
+                time.sleep(0.25)
+            if self.process.poll() is not None:
+                break
+        raise RuntimeError((self.folder / "server.log").read_text())
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait(timeout=20)
+            self.process = None
+            self._log.close()
+
+
+def settled(page: Page) -> None:
+    """Wait until the page has finished running: Streamlit shows no running status and the script is idle."""
+    page.wait_for_selector("h1")
+    page.wait_for_function(
+        "() => document.querySelector('[data-testid=stApp]')?.getAttribute('data-test-script-state') === 'notRunning'"
+    )
+
+
+def shot(page: Page, name: str) -> None:
+    """Keep a picture of the whole page for people to look at."""
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    height = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
+    before = page.viewport_size
+    page.set_viewport_size({"width": before["width"], "height": max(int(height) + 20, 700)})
+    page.wait_for_timeout(400)
+    page.screenshot(path=SCREENSHOTS / f"{name}.png")
+    page.set_viewport_size(before)
+
+
+def set_slider(page: Page, name: str, value: float) -> None:
+    """Move a slider to a value with the keyboard, as somebody without a mouse does."""
+    thumb: Locator = page.get_by_role("slider", name=name)
+    thumb.focus()
+    for _ in range(400):
+        now = float(thumb.get_attribute("aria-valuenow") or "nan")
+        if abs(now - value) < 1e-9:
+            break
+        thumb.press("ArrowRight" if now < value else "ArrowLeft")
+    settled(page)
