@@ -1,4 +1,4 @@
-"""What pages are made of besides Streamlit's widgets: headings, cards, tables, faults and the line that traces a number."""
+"""What pages are made of besides Streamlit's widgets: headings, cards, tables, faults, and where a number is from."""
 
 from __future__ import annotations
 
@@ -45,6 +45,19 @@ def trace(study: Study, how: str) -> None:
     """The line under a result: version, study, engine, and its error or the word exact."""
     line = f"escalation {__version__} · study {study.id}, hash {study.hash[:12]} · {how}"
     st.html(f'<p class="esc-trace">{escape(line)}</p>')
+
+
+def link_button(label: str, address: str) -> None:
+    """A link of this site that looks like a button and stays in this tab."""
+    st.html(f'<p><a class="esc-button" href="{escape(address)}" target="_self">{escape(label)}</a></p>')
+
+
+def post_button(label: str, address: str) -> None:
+    """A button that sends an empty form to an address of this site."""
+    st.html(
+        f'<form method="post" action="{escape(address)}"><button class="esc-button" type="submit">{escape(label)}'
+        "</button></form>"
+    )
 
 
 def cards(listed: Iterable[tuple[str, str, str]]) -> None:

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 from urllib.error import URLError
+from urllib.parse import quote
 from urllib.request import urlopen
 
 from playwright.sync_api import Locator, Page
@@ -76,6 +77,15 @@ def shot(page: Page, name: str) -> None:
     page.wait_for_timeout(400)
     page.screenshot(path=SCREENSHOTS / f"{name}.png")
     page.set_viewport_size(before)
+
+
+def sign_in(page: Page, served: Served, name: str, password: str, at: str = "/trials") -> None:
+    """Sign in on the sign-in page, and go on to a page."""
+    page.goto(f"{served.url}/account/sign-in?next={quote(at, safe='')}")
+    page.get_by_label("Code name").fill(name)
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("button", name="Sign in").click()
+    settled(page)
 
 
 def set_slider(page: Page, name: str, value: float) -> None:
