@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from escalation import trial_cli_data, trial_cli_decisions
+from escalation import trial_cli_data, trial_cli_decisions, trial_cli_invented
 from escalation.trial_cli_accounts import SETTINGS, app, may, roles_today
 from escalation.trial_cli_records import register
 from escalation.trial_cli_shared import (
@@ -28,7 +27,6 @@ from escalation.trial_cli_shared import (
     read_day,
     read_json,
     refused,
-    service,
     signed_in,
     signing,
     utc_day,
@@ -322,43 +320,8 @@ def verify(
         raise typer.Exit(1)
 
 
-@app.command()
-def demo(
-    database: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="A new SQLite file; a temporary one if left out.")
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Replay a published trial from its first participant to its signed recommendation."""
-    from tempfile import mkdtemp
-
-    from escalation.conduct.demo import TRIAL, Demo, HandClock
-
-    class Told(list[str]):
-        """Story lines, printed as they are told."""
-
-        def append(self, line: str) -> None:
-            super().append(line)
-            if not as_json:
-                typer.echo(line)
-
-    if database is not None and database.exists():
-        raise refused(f"{database} exists; the demonstration makes its own database, name a new file")
-    path = database or Path(mkdtemp(prefix="escalation-demo-")) / "conduct.sqlite"
-    clock = HandClock()
-    with service(str(path), create=True, clock=clock) as conduct:
-        lines = Demo(conduct, clock, lines=Told()).run()
-        head = conduct.ledger.head(TRIAL)
-    if as_json:
-        print_json(
-            {"trial": TRIAL, "database": str(path), "version": head.seq, "head": head.hash, "lines": list(lines)}
-        )
-        return
-    typer.echo(f"\n{TRIAL} is in {path}, {head.seq} entries, head {head.hash}")
-    typer.echo(f"look at it: escalation trial sign-in ingrid --database {path}")
-    typer.echo("its invented people share the password that escalation.conduct.demo.PASSWORD names")
-
-
+app.command()(trial_cli_invented.demo)
+app.command()(trial_cli_invented.simulate)
 app.command("export")(trial_cli_data.export)
 app.command("import")(trial_cli_data.import_)
 app.command("backup")(trial_cli_data.backup)

@@ -30,7 +30,8 @@ ZYGOTE = """
 import json, os, random, resource, signal, sys, time, traceback
 from escalation.conduct.backup import restore
 from escalation.conduct.ledger import Draft, LedgerFullError, StaleVersionError
-from escalation.conduct.store import Ledger, connect, locate
+from escalation.conduct.database import connect, locate
+from escalation.conduct.store import Ledger
 
 for where in ("none.sqlite", "postgresql://"):
     connect(locate(where))  # imports the drivers, once for all writers

@@ -34,9 +34,9 @@ from escalation.conduct.accounts import (
     sign,
     still_valid,
 )
+from escalation.conduct.database import connect, locate
 from escalation.conduct.passwords import LONGEST, Passwords, check_names, check_policy
 from escalation.conduct.roles import Permission, PermissionRefused, Role
-from escalation.conduct.store import connect, locate
 from escalation.errors import EscalationError
 
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)

@@ -27,6 +27,7 @@ from escalation import __version__
 from escalation.conduct import canonical as c
 from escalation.conduct import migrations
 from escalation.conduct.account_tables import metadata as account_metadata
+from escalation.conduct.database import connect, locate
 from escalation.conduct.ledger import (
     GENESIS,
     Draft,
@@ -42,7 +43,7 @@ from escalation.conduct.ledger import (
     chain,
     check_chain,
 )
-from escalation.conduct.store import Ledger, connect, locate, migrate
+from escalation.conduct.store import Ledger, migrate
 
 TRIAL = "NCT-1"
 NOON = datetime(2027, 3, 1, 12, tzinfo=UTC)

@@ -630,6 +630,12 @@ def test_limits_an_eliminated_regimen_stays_closed(site):
         decide_anyway(site, action="stay", regimen=LEVEL_2, size=3)
 
 
+def test_limits_an_untried_regimen_is_selected_only_where_the_design_recommends_it(site):
+    site.cohort("P1", "P2", "P3")
+    with pytest.raises(GateRefused, match="level 3 was not tried and cannot be selected against the recommendation"):
+        decide_anyway(site, action="stop", regimen=None, size=0, selected=(r.RegimenLevel(dose=3, frequency=1),))
+
+
 def test_limits_no_level_is_skipped(site):
     site.cohort("P1", "P2", "P3")
     with pytest.raises(GateRefused, match="skips a level"):

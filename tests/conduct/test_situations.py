@@ -16,8 +16,9 @@ import pytest
 
 from escalation.conduct import records as r
 from escalation.conduct.accounts import SessionEndedError
-from escalation.conduct.demo import TRIAL, Demo, HandClock
+from escalation.conduct.demo import TRIAL, Demo
 from escalation.conduct.gates import GateRefused
+from escalation.conduct.invented import HandClock
 from escalation.conduct.ledger import StaleVersionError
 from escalation.conduct.service import ConductError
 from escalation.conduct.state import conduct_state

@@ -24,8 +24,8 @@ from escalation.advice import Advice, Possibility
 from escalation.cli import app
 from escalation.conduct.backup import check_dump
 from escalation.conduct.criteria import load_criteria
-from escalation.conduct.demo import HandClock
 from escalation.conduct.installation import open_conduct
+from escalation.conduct.invented import HandClock
 from escalation.conduct.outlook import Awaited, dated_outlook
 from escalation.conduct.passwords import Passwords
 from escalation.conduct.store import Ledger, migrate
