@@ -306,6 +306,15 @@ def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     made.close()
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Store, Store]]:
+    """Two new, empty places for ledgers, to be compared."""
+    made = _store(request, tmp_path_factory), _store(request, tmp_path_factory)
+    yield made
+    for each in made:
+        each.close()
+
+
 @pytest.fixture(scope="session", params=["sqlite", "postgresql"])
 def lasting(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ledger]:
     """One ledger for many examples, each of a trial of its own."""

@@ -17,7 +17,8 @@ from argon2 import PasswordHasher
 from hypothesis import given
 from hypothesis import strategies as st
 
-from escalation.conduct.account_tables import create_tables, tables, triggers
+from escalation.conduct import migrations
+from escalation.conduct.account_tables import tables
 from escalation.conduct.accounts import (
     ABSOLUTE,
     IDLE,
@@ -82,7 +83,7 @@ def clock():
 
 def make_tables(engine):
     with engine.begin() as connection:
-        create_tables(connection)
+        migrations.upgrade(connection)
 
 
 @pytest.fixture
@@ -692,21 +693,6 @@ def test_the_database_refuses_to_change_the_log(accounts, engine, statement):
         connection.exec_driver_sql(statement)
     assert accounts.log() == before
     accounts.sign_in("ada", SECRET)
-
-
-def test_making_the_tables_twice_changes_nothing_and_mends_missing_triggers(accounts, engine):
-    drop = "DROP TRIGGER account_log_no_delete"
-    if engine.dialect.name == "postgresql":
-        drop = "DROP TRIGGER account_log_append_only ON account_log"
-    with engine.begin() as connection:
-        connection.exec_driver_sql(drop)
-    make_tables(engine)
-    with pytest.raises(sa.exc.DBAPIError, match="append-only"), engine.begin() as connection:
-        connection.exec_driver_sql("DELETE FROM account_log")
-    assert events(accounts) == ["created"]
-    assert [table.name for table in tables()] == ["accounts", "sessions", "account_log"]
-    with pytest.raises(AccountError, match="SQLite or PostgreSQL"):
-        triggers("mysql")
 
 
 def test_an_act_and_its_line_are_written_together_or_not_at_all(accounts, engine, monkeypatch):
