@@ -66,7 +66,8 @@ def init(
     if as_json:
         print_json({"administrator": user.name, "database": place})
     else:
-        typer.echo(f"{place}: {user.full_name} ({user.name}) is its administrator; next: escalation trial sign-in")
+        typer.echo(f"{place}: {user.full_name} ({user.name}) is its administrator")
+        typer.echo(f"next: escalation trial sign-in {user.name}")
 
 
 @app.command("sign-in")
@@ -139,6 +140,8 @@ def users_add(
         temporary = ask_password(password_stdin, f"Temporary password of {name}", confirm=True)
         user = conduct.create_user(token, name, full_name, temporary)
     done(f"{user.full_name} ({user.name}) has an account with a temporary password", as_json)
+    if not as_json:
+        typer.echo(f"next: escalation trial delegate TRIAL {user.name} --role ROLE")
 
 
 @users.command("list")

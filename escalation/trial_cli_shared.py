@@ -77,6 +77,7 @@ def refusal(error: Exception) -> dict[str, Any] | None:
     from pydantic import ValidationError
     from sqlalchemy.exc import SQLAlchemyError
 
+    from escalation.conduct.accounts import SessionEndedError
     from escalation.conduct.gates import GateRefused
     from escalation.conduct.ledger import StaleVersionError
     from escalation.errors import EscalationError
@@ -84,9 +85,12 @@ def refusal(error: Exception) -> dict[str, Any] | None:
     kind = type(error).__name__
     form: dict[str, Any] = {"refused": kind, "message": str(error), "reasons": [str(error)]}
     if isinstance(error, GateRefused):
-        return form | {"message": f"{error.what.replace('_', ' ')} refused", "reasons": list(error.reasons)}
+        return form | {"message": f"{what_words(error.what)} refused", "reasons": list(error.reasons)}
+    if isinstance(error, SessionEndedError):
+        message = f"{error} with: escalation trial sign-in NAME"
+        return form | {"message": message, "reasons": [message]}
     if isinstance(error, StaleVersionError):
-        since = [f"entry {e.seq}: {e.type.replace('_', ' ')} by {e.actor}, {e.recorded_at}" for e in error.since]
+        since = [f"entry {e.seq}: {what_words(e.type)} by {e.actor}, {e.recorded_at}" for e in error.since]
         return form | {"expected": error.expected, "found": error.found, "reasons": since or [str(error)]}
     if isinstance(error, ValidationError):
         faults = [f"{'.'.join(map(str, each['loc'])) or 'record'}: {each['msg']}" for each in error.errors()]
@@ -101,6 +105,11 @@ def refusal(error: Exception) -> dict[str, Any] | None:
         return form
     message = f"unexpected {kind}: {error}; check the trial with verify, and report this"
     return form | {"message": message, "reasons": [message]}
+
+
+def what_words(kind: str) -> str:
+    """The type of an entry in words."""
+    return kind.replace("_", " ").replace("dlt", "DLT")
 
 
 class Refusing(TyperGroup):
@@ -149,7 +158,7 @@ def print_receipt(receipt: Receipt, as_json: bool, more: dict[str, Any] | None =
         print_json({"trial": last.trial, "version": last.seq, "head": last.hash, "entries": entries, **(more or {})})
         return
     for entry in receipt.entries:
-        what, when = entry.type.replace("_", " "), entry.recorded_at[:19].replace("T", " ")
+        what, when = what_words(entry.type), entry.recorded_at[:19].replace("T", " ")
         typer.echo(f"recorded: entry {entry.seq} of {entry.trial}, {what}, {when} UTC, by {entry.actor}")
     if lines:
         typer.echo(lines)

@@ -84,7 +84,7 @@ def limits(state: ConductState, record: r.CommitteeRecorded, advice: dict[str, A
     if record.action in ("stop", "suspend"):
         return
     if record.regimen is None or record.size < 1:
-        yield "the decision names no regimen or no participants"
+        yield "the decision names no regimen or no participants; where it departs, name both"
         return
     there = grid.index(Regimen(record.regimen.dose, record.regimen.frequency))
     word = "stay" if there == here else "de_escalate" if grid.at_most[there, here] else "escalate"

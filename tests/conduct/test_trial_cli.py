@@ -214,7 +214,7 @@ def test_receipts_carry_entry_time_and_head(story):
     )
     assert re.search(r"^head [0-9a-f]{64}$", told["infusion"], re.M)
     assert "replacement, replacing P003" in told["replacement"]
-    assert "dlt decided" in told["adjudicated"]
+    assert "DLT decided" in told["adjudicated"]
 
 
 def test_the_stagger_is_refused_with_the_earliest_date(story):
