@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -32,9 +32,6 @@ from escalation.trial_cli_shared import (
     utc_day,
 )
 
-if TYPE_CHECKING:
-    pass
-
 __all__ = ["app"]
 
 query = typer.Typer(help="Questions on recorded values.", **SETTINGS)
@@ -50,6 +47,7 @@ def open_(
     criteria: Annotated[str | None, typer.Option(help="Name of the eligibility criteria.")] = None,
     zone: Annotated[str, typer.Option(help="The site's time zone, for instance Asia/Shanghai.")] = "UTC",
     signatures_needed: Annotated[int, typer.Option(help="Signatures that put a decision in effect.", min=1)] = 1,
+    expected_version: VersionOption = None,
     database: DatabaseOption = None,
     password_stdin: StdinOption = False,
     as_json: JsonOption = False,
@@ -61,6 +59,7 @@ def open_(
     loaded = load(study)
     site_zone(zone)
     with signed_in(database) as (conduct, token):
+        check_version(conduct, trial, expected_version)  # before the password is asked for
         receipt = conduct.open_trial(
             token,
             trial,
@@ -69,6 +68,7 @@ def open_(
             zone=zone,
             criteria=criteria,
             signatures_needed=signatures_needed,
+            expected_version=expected_version,
         )
     print_receipt(receipt, as_json, {"study_hash": loaded.hash}, "\n".join([f"study {loaded.hash}", *loaded.notices]))
 
@@ -89,9 +89,9 @@ def amend(
 
     loaded = load(study)
     with signed_in(database) as (conduct, token):
-        check_version(conduct, trial, expected_version)
-        day = read_day(from_date, utc_day(conduct))
-        receipt = conduct.amend(token, trial, loaded, signing(password_stdin), day, reason)
+        check_version(conduct, trial, expected_version)  # before the password is asked for
+        day, password = read_day(from_date, utc_day(conduct)), signing(password_stdin)
+        receipt = conduct.amend(token, trial, loaded, password, day, reason, expected_version=expected_version)
     print_receipt(receipt, as_json, {"study_hash": loaded.hash}, f"study {loaded.hash}")
 
 
@@ -247,7 +247,7 @@ def correct(
                 value = json.loads(new)
             except ValueError:
                 value = new
-        receipt = conduct.correct(token, trial, entry, field, value, reason)
+        receipt = conduct.correct(token, trial, entry, field, value, reason, expected_version=expected_version)
     made = receipt.entries[-1].payload
     print_receipt(
         receipt, as_json, {"old": made["old"], "new": made["new"]}, f"{made['old']!r} becomes {made['new']!r}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from escalation.cli_shared import DesignOption, SetOption, load_study
 from escalation.trial_cli_shared import JsonOption, StudyArgument, print_json, refused, service
 
 if TYPE_CHECKING:
@@ -79,19 +80,15 @@ def simulate(
     seed: Annotated[int, typer.Option(help="Master seed, as in escalation simulate.")] = 1,
     replicate: Annotated[int, typer.Option(help="Which simulated trial of the seed, counted from 1.")] = 1,
     trial: Annotated[str | None, typer.Option(help="Its name; the study's with -SIMULATED if left out.")] = None,
-    design: Annotated[str | None, typer.Option(help="Use another registered design, with its defaults.")] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="PATH=VALUE", help="Replace any value of the study by its path."),
-    ] = None,
+    design: DesignOption = None,
+    set_: SetOption = None,
     database: NewDatabaseOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Conduct a trial simulated on the calendar, with every decision beside the simulated one; they must be equal."""
     from escalation.conduct.simulated_conduct import SimulatedConduct, course_of
-    from escalation.study import load
 
-    loaded = load(study, design=design, overrides=set_ or ())
+    loaded = load_study(study, design, set_)
     chosen, course = course_of(loaded, scenario, seed, replicate)
     name = trial or f"{loaded.id.upper()}-SIMULATED"
     with invented_service(database) as (conduct, clock, place):

@@ -18,11 +18,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from escalation.cli_shared import StudyArgument as StudyArgument
+from escalation.cli_shared import console as console
+from escalation.cli_shared import print_json as print_json
+
 if TYPE_CHECKING:
     from datetime import date, datetime
     from zoneinfo import ZoneInfo
-
-    from rich.console import Console
 
     from escalation.conduct.service import Conduct, Receipt
 
@@ -63,7 +65,6 @@ RoleOption = Annotated[
     str,
     typer.Option(help="investigator, coordinator, statistician, committee_member, monitor or administrator."),
 ]
-StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="A study file, or the name of a preset.")]
 ParticipantArgument = Annotated[str, typer.Argument(metavar="PARTICIPANT", help="The participant's code.")]
 
 
@@ -136,18 +137,6 @@ class Refusing(TyperGroup):
 
 
 # output -----------------------------------------------------------------------------------------
-
-
-def print_json(form: Any) -> None:
-    """JSON for programs."""
-    typer.echo(json.dumps(form, indent=2, ensure_ascii=False, allow_nan=False))
-
-
-def console() -> Console:
-    """Where tables are printed: as wide as the terminal, 120 columns elsewhere."""
-    from rich.console import Console
-
-    return Console(highlight=False, soft_wrap=False, width=None if sys.stdout.isatty() else 120)
 
 
 def print_receipt(receipt: Receipt, as_json: bool, more: dict[str, Any] | None = None, lines: str = "") -> None:
@@ -271,7 +260,7 @@ def ask_password(from_stdin: bool, prompt: str = "Password", *, confirm: bool = 
 
 
 def check_version(conduct: Conduct, trial: str, expected: int | None) -> None:
-    """Refuse when others have recorded since, for acts of the service that do not ask."""
+    """Refuse when others have recorded since, before a password is asked for or an entry is looked up in vain."""
     from escalation.conduct.ledger import StaleVersionError
 
     found = conduct.ledger.head(trial).seq

@@ -23,6 +23,8 @@ import pytest
 
 from escalation.conduct.store import Ledger
 
+from . import kit
+
 OWNER = "escalation"
 NUMBERS = count(1)
 
@@ -329,3 +331,25 @@ def sqlite(tmp_path: Path) -> Iterator[Store]:
     made = Store(str(tmp_path / "ledger.sqlite"))
     yield made
     made.close()
+
+
+@pytest.fixture
+def site_of(tmp_path: Path) -> Iterator[Callable[..., kit.Site]]:
+    """Builds sites, each a trial on an installation of its own, and lets go of them."""
+    made: list[kit.Site] = []
+
+    def build(study: Any = None, **options: Any) -> kit.Site:
+        folder = tmp_path / f"site-{len(made)}"
+        folder.mkdir()
+        made.append(kit.Site(folder, study, **options))
+        return made[-1]
+
+    yield build
+    for site in made:
+        site.close()
+
+
+@pytest.fixture
+def site(site_of: Callable[..., kit.Site]) -> kit.Site:
+    """A small trial: BOIN on three doses, single infusions, no stagger."""
+    return site_of()

@@ -31,26 +31,6 @@ _spec.loader.exec_module(kit)
 
 
 @pytest.fixture
-def site_of(tmp_path):
-    made = []
-
-    def build(study: Any = None, **options: Any):
-        folder = tmp_path / f"site-{len(made)}"
-        folder.mkdir()
-        made.append(kit.Site(folder, study, **options))
-        return made[-1]
-
-    yield build
-    for site in made:
-        site.close()
-
-
-@pytest.fixture
-def site(site_of):
-    return site_of()
-
-
-@pytest.fixture
 def escalated(site):
     """Three without a DLT at level 1 and a decision in effect that opens level 2."""
     site.cohort("P1", "P2", "P3")
