@@ -183,17 +183,37 @@ class Accounts:
         """Begin a session with a name and a password; a refusal is the same whatever its reason, and costs the same."""
         token = secrets.token_urlsafe(32)
         starts = self.now()
-
-        def begin(connection: Connection, known: Row[Any]) -> None:
-            row = {"token_hash": _token_hash(token), "account": known.name, "started_at": starts, "seen_at": starts}
-            connection.execute(sessions_table.insert().values(row))
-            self._log(connection, AccountEvent.SIGNED_IN, known.name)
-
         try:
-            user = self._prove(name, password, AccountEvent.FAILED, begin)
+            user = self._prove(
+                name,
+                password,
+                AccountEvent.FAILED,
+                lambda connection, known: self._begin(connection, known.name, token, starts),
+            )
         except LockedError:
             raise SignInError from None
         return SignedIn(user, token, starts + ABSOLUTE)
+
+    def sign_in_vouched(self, name: str, voucher: str) -> SignedIn:
+        """Begin a session for somebody an identity provider vouches for; signing still asks for their password.
+
+        ``voucher`` says who vouches for whom, and is logged. Raises SignInError when the account is closed.
+        """
+        token, starts = secrets.token_urlsafe(32), self.now()
+        with self._engine.begin() as connection:
+            mine = sa.select(accounts_table).where(accounts_table.c.key == key_of(name), accounts_table.c.active)
+            known = connection.execute(mine).first()
+            if known is not None:
+                self._begin(connection, known.name, token, starts, f"vouched for by {voucher}")
+                return SignedIn(_user(known), token, starts + ABSOLUTE)
+        with self._engine.begin() as connection:
+            self._log(connection, AccountEvent.FAILED, None, detail=f"no active account for {voucher}")
+        raise SignInError
+
+    def _begin(self, connection: Connection, name: str, token: str, starts: datetime, detail: str = "") -> None:
+        row = {"token_hash": _token_hash(token), "account": name, "started_at": starts, "seen_at": starts}
+        connection.execute(sessions_table.insert().values(row))
+        self._log(connection, AccountEvent.SIGNED_IN, name, detail=detail)
 
     def authenticate(self, token: str) -> User:
         """The person whose session this is, asked at every call; the session counts as used."""
