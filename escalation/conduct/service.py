@@ -24,7 +24,7 @@ from escalation.conduct.ledger import Draft, Entry, IdempotencyError, stamp
 from escalation.conduct.roles import EVERY_TRIAL, Delegation, Permission, PermissionRefused, Role, permitted
 from escalation.conduct.state import ConductState, conduct_state, extended, proposal_hash
 from escalation.conduct.store import Ledger
-from escalation.conduct.treatment import infusion_findings, regimen_of
+from escalation.conduct.treatment import infusion_findings, next_assignment
 from escalation.conduct.windows import RecordedValueError
 from escalation.errors import EscalationError
 from escalation.study import Study
@@ -269,30 +269,9 @@ class Conduct:
             if mine and entry.payload["participant"] == participant:
                 return Receipt((entry,))
         state = self._state(trial)
-        trial_state = state.trial_state() if state.study is not None else None
-        if trial_state is None or trial_state.stage == "closed":
+        record = next_assignment(state, participant)
+        if record is None:
             raise gates.GateRefused("assigned", ("no regimen is open (G1)",))
-        regimen = trial_state.rule.grid.regimen(trial_state.regimen)
-        lost = [
-            p
-            for p in state.people.values()
-            if p.outcome == "not_evaluable"
-            and regimen_of(state, p) == trial_state.regimen
-            and not _replaced(state, p.code)
-        ]
-        if trial_state.stage == "expansion":
-            role: r.Role = "expansion"
-        elif lost and state.in_force().protocol.evaluability.replace:
-            role = "replacement"
-        else:
-            role = "regular" if trial_state.treated[trial_state.regimen] else "sentinel"
-        record = r.Assigned(
-            participant=participant,
-            regimen=r.RegimenLevel(dose=regimen.dose, frequency=regimen.frequency),
-            role=role,
-            stage=trial_state.stage,
-            replaces=lost[0].code if role == "replacement" else None,
-        )
         expected = state.version if expected_version is None else expected_version
         return self._gated(trial, record, user, expected=expected, key=key)
 
@@ -457,7 +436,3 @@ class Conduct:
             drafts.append(Draft(kind, payload, r.effective_of(record) or now, reason, key))
         version = self.ledger.head(trial)[0] if expected is None else expected
         return Receipt(self.ledger.append(trial, drafts, actor=actor, expected_version=version))
-
-
-def _replaced(state: ConductState, code: str) -> bool:
-    return any(p.assigned is not None and p.assigned.replaces == code for p in state.people.values())
