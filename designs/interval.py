@@ -211,6 +211,11 @@ class IntervalDesign(Design[P]):
         return self.ladder.regimens[0]
 
     @property
+    def line(self) -> tuple[int, ...]:
+        regimens = self.ladder.regimens
+        return regimens[regimens.index(self.start) :]
+
+    @property
     def selection(self) -> IsotonicSelection:
         """How the MTD is estimated at the end."""
         return IsotonicSelection(prior=(0.05, 0.05))

@@ -125,6 +125,11 @@ class Design(ABC, Generic[P]):
         return 0
 
     @property
+    def line(self) -> tuple[int, ...]:
+        """The regimens from the start upwards that a design on one axis climbs; empty on a grid unless it says."""
+        return () if self.grid.axis == "grid" else tuple(range(self.start, self.grid.size))
+
+    @property
     def variant(self) -> str:
         """The named variant in force; part of the design's identity in every report."""
         return ""
