@@ -30,8 +30,7 @@ estimate is closest to the target, as for BOIN.
 
 References
 ----------
-Ji Y, Yang S (2017) On the interval-based dose-finding designs, doi:10.48550/arXiv.1706.03277 (decision tables
-as the common form of these designs).
+Ji Y, Yang S (2017) On the interval-based dose-finding designs, doi:10.48550/arXiv.1706.03277 (the form of the table).
 
 Examples
 --------

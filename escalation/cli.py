@@ -332,9 +332,21 @@ def _shared_only(overrides: list[str] | None) -> list[str]:
 
 
 @app.command()
-def designs(as_json: JsonOption = False) -> None:
+def designs(
+    as_json: JsonOption = False,
+    pages: Annotated[
+        Path | None, typer.Option(help="Write the reference page of every design into this folder.")
+    ] = None,
+) -> None:
     """The registered designs."""
     from escalation.registry import design_class, design_names
+
+    if pages is not None:
+        from escalation.report.design_pages import write_pages
+
+        for file in write_pages(pages):
+            typer.echo(f"wrote {file}")
+        return
 
     listed = []
     for name in design_names():
