@@ -61,6 +61,12 @@ class IntervalParameters(Parameters):
         description="End the trial with no selection when the table de-escalates at the lowest level, "
         "instead of staying there.",
     )
+    selection_prior: float = Field(
+        default=0.05,
+        gt=0,
+        le=1,
+        description="a of the Beta(a, a) prior of each level's estimate when the MTD is selected.",
+    )
     axis: Literal["dose", "frequency"] | None = Field(
         default=None,
         description="The axis to climb. Needed on a grid, where the other axis stays at the starting level.",
@@ -218,7 +224,8 @@ class IntervalDesign(Design[P]):
     @property
     def selection(self) -> IsotonicSelection:
         """How the MTD is estimated at the end."""
-        return IsotonicSelection(prior=(0.05, 0.05))
+        a = self.parameters.selection_prior
+        return IsotonicSelection(prior=(a, a))
 
     @property
     def selection_bound(self) -> float | None:
@@ -241,6 +248,9 @@ class IntervalDesign(Design[P]):
             yield "extra safe"
         if parameters.stop_when_deescalation_impossible:
             yield "stops below the lowest level"
+        if parameters.selection_prior != self._default("selection_prior"):
+            a = f"{parameters.selection_prior:g}"
+            yield f"selection under Beta({a}, {a})"
 
     def _default(self, field: str) -> Any:
         return type(self.parameters).model_fields[field].default
