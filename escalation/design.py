@@ -130,6 +130,11 @@ class Design(ABC, Generic[P]):
         return () if self.grid.axis == "grid" else tuple(range(self.start, self.grid.size))
 
     @property
+    def follows_titration(self) -> bool:
+        """Whether the rule can go on from levels that single participants have passed."""
+        return self.any_tally and not self.needs_clock and bool(self.line)
+
+    @property
     def variant(self) -> str:
         """The named variant in force; part of the design's identity in every report."""
         return ""

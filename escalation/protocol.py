@@ -230,11 +230,11 @@ class Protocol(Model):
         if self.titration is not None:
             if self.cohort_size == 1:
                 raise DesignError("protocol.titration", "cohorts of one are single participants already", "remove it")
-            if not (design.any_tally and design.line):
+            if not design.follows_titration:
                 raise DesignError(
                     "protocol.titration",
-                    f"{design.title} cannot go on from levels passed with single participants",
-                    "use a design that decides from any counts along one axis, for example boin, or remove titration",
+                    f"{design.label} cannot go on from levels that single participants have passed",
+                    "use 3+3 in variant V2 or V3, or a design that decides from any counts along one axis",
                 )
         for position, guard in enumerate(self.guards):
             if isinstance(guard, MinimumBeforeSelection) and not design.any_tally:

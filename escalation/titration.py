@@ -4,6 +4,9 @@ The first participants are treated one at a time, each one level above the last,
 a DLT. At the first DLT, or at the top, the level is filled to a whole cohort, and from then on the
 design decides.
 
+After titration 3+3 goes on in the variants that de-escalate: a level below, passed with one
+participant, is filled before it can be declared.
+
 Where this departs from the paper: Simon and colleagues also leave titration at the second grade 2
 event attributable to treatment in the first course. A tally knows DLTs only, so that trigger is not
 here. Doses are not raised within a participant.

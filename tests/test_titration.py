@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import comb
+
 import numpy as np
 import pytest
 
@@ -72,10 +74,79 @@ def test_along_the_frequencies_of_a_grid(study_of):
     assert rule.grid.level(advice.regimen) == "1.2"
 
 
-@pytest.mark.parametrize("design", ["boin", "keyboard", "ccd", "crm"])
+def titrated_3_plus_3(p: tuple[float, ...], six_at_top: bool) -> dict[int | None, float]:
+    """Chances of each MTD after titration and 3+3 with de-escalation, one outcome at a time."""
+    found: dict[int | None, float] = {}
+
+    def treat(n, y, level, size, chance):
+        for dlt in range(size + 1):
+            ways = comb(size, dlt) * p[level] ** dlt * (1 - p[level]) ** (size - dlt)
+            more = [*n[:level], n[level] + size, *n[level + 1 :]]
+            onward(more, [*y[:level], y[level] + dlt, *y[level + 1 :]], level, chance * ways)
+
+    def end(mtd, chance):
+        found[mtd] = found.get(mtd, 0.0) + chance
+
+    def onward(n, y, level, chance):
+        top = len(p) - 1
+        if max(n) == 1:  # titration
+            if sum(y) == 0 and level < top:
+                return treat(n, y, level + 1, 1, chance)
+            return treat(n, y, level, 2, chance)
+        if y[level] >= 2:
+            if level == 0:
+                return end(None, chance)
+            if n[level - 1] == 6:
+                return end(level - 1, chance)
+            return treat(n, y, level - 1, (3 if n[level - 1] < 3 else 6) - n[level - 1], chance)
+        if n[level] == 3 and y[level] == 1:
+            return treat(n, y, level, 3, chance)
+        if level < top and y[level + 1] >= 2:  # the level above has failed
+            return end(level, chance) if n[level] == 6 else treat(n, y, level, 3, chance)
+        if level < top:
+            return treat(n, y, level + 1, 3 - n[level + 1], chance)
+        if six_at_top and n[level] < 6:
+            return treat(n, y, level, 3, chance)
+        return end(level, chance)
+
+    treat([0] * len(p), [0] * len(p), 0, 1, 1.0)
+    return found
+
+
+@pytest.mark.parametrize("variant", ["V2", "V3"])
+@pytest.mark.parametrize("p", [(0.1, 0.3), (0.05, 0.2, 0.4), (0.4, 0.5, 0.6)], ids=str)
+def test_3_plus_3_after_titration_by_hand(study_of, variant, p):
+    study = study_of({"name": "three_plus_three", "variant": variant}, list(p), titration={})
+    rows = TrialRows.exact(compile_graph(study.protocol.rule), np.array(p))
+    expected = titrated_3_plus_3(p, six_at_top=variant == "V3")
+    assert sum(expected.values()) == pytest.approx(1)
+    assert rows.weight @ rows.selected == pytest.approx([expected.get(level, 0.0) for level in range(len(p))])
+    # nobody is declared on a single participant, nor on fewer than six except at the top of V2
+    declared = rows.n[rows.selected]
+    assert (declared >= 3).all()
+    assert (rows.n[:, :-1][rows.selected[:, :-1]] == 6).all()
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "level", "size", "code"),
+    [
+        ("1N 2N 3T 3NN", 3, 3, "three_plus_three.one_dlt"),
+        ("1N 2N 3T 3NT", 2, 2, "three_plus_three.de_escalate"),
+        ("1N 2N 3T 3NT 2NN", 2, 3, "three_plus_three.confirm_level"),
+        ("1N 2N 3T 3NT 2NT", 2, 3, "three_plus_three.one_dlt"),
+        ("1N 2N 3T 3NT 2TT", 1, 2, "three_plus_three.de_escalate"),
+    ],
+)
+def test_3_plus_3_fills_levels_that_single_participants_passed(study_of, outcomes, level, size, code):
+    rule = study_of({"name": "three_plus_three", "variant": "V2"}, TRUTH, titration={}).protocol.rule
+    advice = Advisor(rule).advise(replay(rule, outcomes).state)
+    assert (advice.regimen + 1, advice.size, advice.reasons) == (level, size, (code,))
+
+
+@pytest.mark.parametrize("design", ["boin", "keyboard", "ccd", "crm", "three_plus_three"])
 def test_the_engines_agree(agree, study_of, design):
     study = study_of(
-        {"name": design},
+        {"name": design} | ({"variant": "V3"} if design == "three_plus_three" else {}),
         TRUTH,
         titration={},
         max_patients=16,
@@ -108,7 +179,8 @@ def test_its_promises_hold(titrated):
 @pytest.mark.parametrize(
     ("design", "more", "says"),
     [
-        ({"name": "three_plus_three"}, {}, r"3\+3 cannot go on from levels passed with single participants"),
+        ({"name": "three_plus_three"}, {}, r"3\+3, V1, reading R1 cannot go on from levels that single participants"),
+        ({"name": "three_plus_three", "reading": "R2"}, {}, "V1, reading R2 cannot go on"),
         (BOIN, {"cohort_size": 1, "max_patients": 12}, "cohorts of one are single participants already"),
     ],
 )
