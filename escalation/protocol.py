@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from escalation.cohorts import CohortSizes
 from escalation.design import Design, Parameters, Setting
 from escalation.errors import DesignError, EscalationError, Fault
 from escalation.expansion import Expansion
@@ -151,6 +152,9 @@ class Protocol(Model):
         default=None, description="Single participants before the cohorts of the design; write {} for the usual stage."
     )
     cohort_size: int = Field(default=3, ge=1)
+    cohort_sizes: CohortSizes | None = Field(
+        default=None, description="Smaller early cohorts, by level or by the number of DLTs so far."
+    )
     start: Start = Field(default_factory=Start)
     max_patients: int | None = Field(
         default=None, ge=1, description="Most evaluable participants, escalation and expansion together."
@@ -216,7 +220,7 @@ class Protocol(Model):
                 "remove the expansion or choose a design that selects one regimen",
             )
         self._check_stages(design)
-        rule = Rule(design, tuple(guards), self.expansion, self.titration)
+        rule = Rule(design, tuple(guards), self.expansion, self.titration, self.cohort_sizes)
         if design.own_maximum is None and self.max_patients is None:
             raise DesignError(
                 "protocol.max_patients",
@@ -235,6 +239,21 @@ class Protocol(Model):
                     "protocol.titration",
                     f"{design.label} cannot go on from levels that single participants have passed",
                     "use 3+3 in variant V2 or V3, or a design that decides from any counts along one axis",
+                )
+        if self.cohort_sizes is not None:
+            if self.titration is not None:
+                raise DesignError("protocol.cohort_sizes", "titration sets the sizes of early cohorts", "remove one")
+            if self.cohort_sizes.largest > self.cohort_size:
+                raise DesignError(
+                    "protocol.cohort_sizes",
+                    f"a size of {self.cohort_sizes.largest} is more than a whole cohort of {self.cohort_size}",
+                    "lower it or raise protocol.cohort_size",
+                )
+            if not design.any_tally:
+                raise DesignError(
+                    "protocol.cohort_sizes",
+                    f"{design.title} decides on whole cohorts",
+                    "use a design that decides from any counts, for example boin, or remove it",
                 )
         for position, guard in enumerate(self.guards):
             if isinstance(guard, MinimumBeforeSelection) and not design.any_tally:

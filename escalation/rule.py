@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from escalation.cohorts import CohortSizes
 from escalation.decision import TRIAL_REASONS, Decisions, Reason, catalogue_index
 from escalation.design import Design
 from escalation.errors import EngineError
@@ -37,12 +38,15 @@ class Rule:
         The stage after selection, None when the trial ends there.
     titration
         The stage of single participants before the design, None when it begins with whole cohorts.
+    cohorts
+        Sizes of early cohorts that are not whole, None when all are.
     """
 
     design: Design[Any]
     guards: tuple[Guard, ...] = ()
     expansion: Expansion | None = None
     titration: Titration | None = None
+    cohorts: CohortSizes | None = None
 
     @property
     def grid(self) -> RegimenGrid:
@@ -57,7 +61,10 @@ class Rule:
     @property
     def start_size(self) -> int:
         """Participants of the first cohort."""
-        return 1 if self.titration is not None else self.design.setting.cohort_size
+        whole = self.design.setting.cohort_size
+        if self.titration is not None:
+            return 1
+        return whole if self.cohorts is None else self.cohorts.first(self.grid, self.start, whole)
 
     @property
     def max_patients(self) -> int:
@@ -106,13 +113,21 @@ class Rule:
         decisions = self.design.decide(tally)
         if self.titration is not None:
             decisions = self.titration.apply(tally, decisions, self.design, len(self.design.reasons))
+        decisions = self._sized(tally, decisions)
         for guard, offset in zip(self.guards, self._offsets, strict=True):
             if isinstance(guard, MinimumBeforeSelection):
                 selected = self._selected(tally, decisions.reason)
                 decisions = guard.fill(tally, decisions, selected, self.design, offset)
             else:
                 decisions = guard.apply(tally, decisions, self.design, offset)
+            if not isinstance(guard, MaximumSize):  # which has the last word on sizes
+                decisions = self._sized(tally, decisions)
         return decisions
+
+    def _sized(self, tally: Tally, decisions: Decisions) -> Decisions:
+        if self.cohorts is None:
+            return decisions
+        return self.cohorts.apply(tally, decisions, self.grid, self.design.setting.cohort_size)
 
     def select(self, tally: Tally, reason: Counts) -> Bools:
         """What is selected in rows that stopped for the given reasons: (S, K)."""
@@ -138,7 +153,7 @@ class Rule:
 
     def steps(self) -> tuple[str, ...]:
         """The rule in the order it is applied, for people to read."""
-        before = [self.titration.describe()] if self.titration is not None else []
+        before = [stage.describe() for stage in (self.titration, self.cohorts) if stage is not None]
         listed = [*before, self.design.label, *(guard.describe() for guard in self.guards)]
         if self.expansion is not None:
             listed.append(self.expansion.describe(self.grid))
