@@ -208,11 +208,17 @@ def decide(
 
 @app.command()
 def table(
-    study: StudyArgument, design: DesignOption = None, set_: SetOption = None, as_json: JsonOption = False
+    study: StudyArgument,
+    design: DesignOption = None,
+    set_: SetOption = None,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Print E, S, D, DU cells as CSV, as decision_table reads.")
+    ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """The decision table by the number of evaluable participants at the current regimen."""
     from escalation.errors import EngineError
-    from escalation.report.forms import table_form
+    from escalation.report.forms import table_form, table_text
     from escalation.report.tables import print_table
 
     loaded = _load(study, design, set_)
@@ -222,7 +228,9 @@ def table(
             f"{loaded.protocol.rule.design.label} decides on more than the counts at the current regimen, so it has no "
             "table; use: escalation pathways"
         )
-    if as_json:
+    if as_csv:
+        typer.echo(table_text(found), nl=False)
+    elif as_json:
         _print_json(table_form(found))
     else:
         print_table(_console(), loaded, found)
