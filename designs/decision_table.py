@@ -122,6 +122,22 @@ class UploadedTable(IntervalDesign[UploadedTableParameters]):
             "DLTs at this level the table says de-escalate, so the next cohort goes one level down.",
         ),
         Reason(
+            "decision_table.eliminated",
+            "This level is too toxic and is eliminated with all higher ones: de-escalate.",
+            "For the counts at this level the table says DU, or the probability that its DLT rate is above the target "
+            "exceeds the elimination certainty where the study gives one. The level and everything above it is closed "
+            "for the rest of the trial, and the next cohort goes to the highest level still open.",
+        ),
+        Reason(
+            "decision_table.lowest_eliminated",
+            "The lowest level is too toxic: the trial stops and nothing is recommended.",
+            "For the counts at the lowest level the table says DU, or the probability that its DLT rate is above the "
+            "target exceeds the elimination certainty where the study gives one. Every level is closed, so no level "
+            "can be selected.",
+            stop="lowest_too_toxic",
+            selects=False,
+        ),
+        Reason(
             "decision_table.complete",
             "The next cohort would take its level past the end of the decision table: escalation ends.",
             "The table has no decision for as many participants as the next cohort would bring to its level. "

@@ -86,9 +86,8 @@ class IntervalParameters(Parameters):
 
 
 def with_shared_reasons(name: str, *moves: Reason) -> tuple[Reason, ...]:
-    """A design's own reasons to move or stay, and those every interval design gives for the edges."""
-    return (
-        *moves,
+    """A design's own reasons, and those every interval design gives for the edges unless it words them itself."""
+    shared = (
         Reason(
             f"{name}.eliminated",
             "This level is too toxic and is eliminated with all higher ones: de-escalate.",
@@ -146,6 +145,8 @@ def with_shared_reasons(name: str, *moves: Reason) -> tuple[Reason, ...]:
             selects=False,
         ),
     )
+    own = {reason.code for reason in moves}
+    return (*moves, *(reason for reason in shared if reason.code not in own))
 
 
 P = TypeVar("P", bound=IntervalParameters)

@@ -218,7 +218,7 @@ def table(
 ) -> None:
     """The decision table by the number of evaluable participants at the current regimen."""
     from escalation.errors import EngineError
-    from escalation.report.forms import table_form, table_text
+    from escalation.report.forms import table_csv, table_form
     from escalation.report.tables import print_table
 
     loaded = _load(study, design, set_)
@@ -229,7 +229,7 @@ def table(
             "table; use: escalation pathways"
         )
     if as_csv:
-        typer.echo(table_text(found), nl=False)
+        typer.echo(table_csv(found), nl=False)
     elif as_json:
         _print_json(table_form(found))
     else:

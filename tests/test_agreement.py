@@ -249,6 +249,32 @@ def check_against_get_oc(study, given, expected) -> None:
     )
 
 
+# BOIN rows of Zhao et al. (2024) Clin Cancer Res, Table 4: target .25, 10 cohorts of 3, n.earlystop 9, one DLT of three
+# stays; correct and too high selections in percent, participants below, at and above the MTD, and in all.
+ZHAO = [
+    ([0.25, 0.41, 0.45, 0.49, 0.53], 0, 77.0, 16.7, (0.0, 8.7, 6.2), 15.1),
+    ([0.04, 0.12, 0.25, 0.43, 0.63], 2, 56.7, 12.3, (11.4, 8.0, 4.6), 23.9),
+    ([0.02, 0.05, 0.08, 0.11, 0.25], 4, 63.9, 0.0, (17.6, 7.3, 0.0), 24.9),
+]
+
+
+@pytest.mark.parametrize(("p", "mtd", "correct", "high", "patients", "size"), ZHAO)
+def test_boin_with_early_stopping_as_published(study_of, p, mtd, correct, high, patients, size):
+    """Simulated trials whose number is not stated: within 2 percentage points, and .4 participants."""
+    study = study_of(
+        {"name": "boin", "target": 0.25, "stay_on_1_of_3": True},
+        p,
+        max_patients=30,
+        guards=[{"guard": "stop_at_n", "n": 9, "rule": "reached_and_stay"}],
+    )
+    rows = TrialRows.exact(compile_graph(study.protocol.rule), np.array(p))
+    selected, n = 100 * (rows.weight @ rows.selected), rows.weight @ rows.n
+    assert selected[mtd] == pytest.approx(correct, abs=2)
+    assert selected[mtd + 1 :].sum() == pytest.approx(high, abs=2)
+    assert (n[:mtd].sum(), n[mtd], n[mtd + 1 :].sum()) == pytest.approx(patients, abs=0.4)
+    assert n.sum() == pytest.approx(size, abs=0.4)
+
+
 PUBLISHED = {
     (0.05, 0.15, 0.30, 0.45, 0.60): (
         "1.045 23.25 55.05 19.20 1.43",

@@ -223,7 +223,7 @@ def table_form(table: DecisionTable) -> dict[str, Any]:
     }
 
 
-def table_text(table: DecisionTable) -> str:
+def table_csv(table: DecisionTable) -> str:
     """A decision table as comma-separated text: E, S, D or DU for every number evaluable and of DLTs.
 
     The form the design ``decision_table`` reads.
