@@ -130,11 +130,17 @@ def decide(
 
 @app.command()
 def table(
-    study: StudyArgument, design: DesignOption = None, set_: SetOption = None, as_json: JsonOption = False
+    study: StudyArgument,
+    design: DesignOption = None,
+    set_: SetOption = None,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Print E, S, D, DU cells as CSV, as decision_table reads.")
+    ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """The decision table by the number of evaluable participants at the current regimen."""
     from escalation.errors import EngineError
-    from escalation.report.forms import table_form
+    from escalation.report.forms import table_csv, table_form
     from escalation.report.tables import print_table
 
     loaded = _load(study, design, set_)
@@ -144,7 +150,9 @@ def table(
             f"{loaded.protocol.rule.design.label} decides on more than the counts at the current regimen, so it has no "
             "table; use: escalation pathways"
         )
-    if as_json:
+    if as_csv:
+        typer.echo(table_csv(found), nl=False)
+    elif as_json:
         _print_json(table_form(found))
     else:
         print_table(_console(), loaded, found)
@@ -254,9 +262,21 @@ def _shared_only(overrides: list[str] | None) -> list[str]:
 
 
 @app.command()
-def designs(as_json: JsonOption = False) -> None:
+def designs(
+    as_json: JsonOption = False,
+    pages: Annotated[
+        Path | None, typer.Option(help="Write the reference page of every design into this folder.")
+    ] = None,
+) -> None:
     """The registered designs."""
     from escalation.registry import design_class, design_names
+
+    if pages is not None:
+        from escalation.report.design_pages import write_pages
+
+        for file in write_pages(pages):
+            typer.echo(f"wrote {file}")
+        return
 
     listed = []
     for name in design_names():

@@ -76,6 +76,14 @@ def study_for(design: dict[str, Any], truth: list[Any], **protocol: Any) -> Stud
     )
 
 
+NEEDED = {
+    "decision_table": {
+        "table": "DLTs,3,6,9\n0,E,E,E\n1,S,E,E\n2,D,S,S\n3,DU,D,S\n4,,DU,D\n5,,DU,DU\n6,,DU,DU\n7,,,DU\n8,,,DU\n9,,,DU"
+    }
+}
+"""Parameters without which a design cannot be built."""
+
+
 def cases() -> list[Any]:
     """Every registered design, on an axis and on a grid wherever it works there."""
     found = []
@@ -83,7 +91,7 @@ def cases() -> list[Any]:
         assert not design_class(name).needs_clock, "write its replay with follow-up times"
         for place, truth in (("axis", AXIS), ("grid", GRID)):
             try:
-                study = study_for({"name": name}, truth)
+                study = study_for({"name": name} | NEEDED.get(name, {}), truth)
             except Exception as fault:
                 if not hasattr(fault, "faults"):
                     raise
