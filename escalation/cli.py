@@ -4,21 +4,35 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from escalation.app_cli import serve
+from escalation.cli_options import (
+    BudgetOption,
+    ComparisonEngine,
+    DesignOption,
+    Engine,
+    JsonOption,
+    ScenarioOption,
+    SeedOption,
+    SetOption,
+    StudyArgument,
+    TrialsOption,
+    TruthOption,
+    WorkersOption,
+    executor_of,
+    load_study,
+    progress_bar,
+    shared_only,
+)
+from escalation.report_cli import report
 from escalation.trial_cli import app as trial_app
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from escalation.study import Study
 
 app = typer.Typer(
     name="escalation",
@@ -30,45 +44,7 @@ app = typer.Typer(
 )
 app.add_typer(trial_app, name="trial")
 app.command(name="app")(serve)
-
-
-class Engine(StrEnum):
-    """The engines a simulation can ask for."""
-
-    auto = "auto"
-    exact = "exact"
-    sampled = "sampled"
-    calendar = "calendar"
-
-
-class ComparisonEngine(StrEnum):
-    """The engines a comparison on common participants can ask for."""
-
-    sampled = "sampled"
-    calendar = "calendar"
-
-
-StudyArgument = Annotated[
-    str, typer.Argument(metavar="STUDY", help="A study file, or the name of a preset (see: studies).")
-]
-DesignOption = Annotated[str | None, typer.Option("--design", help="Use another registered design, with its defaults.")]
-SetOption = Annotated[
-    list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Replace any value of the study by its path.")
-]
-TruthOption = Annotated[
-    str | None,
-    typer.Option(
-        "--truth", metavar="P", help='DLT probabilities in place of the scenarios; grid rows separated by "/".'
-    ),
-]
-ScenarioOption = Annotated[list[str] | None, typer.Option("--scenario", help="Only these scenarios; may be repeated.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-TrialsOption = Annotated[int, typer.Option(help="Simulated trials per scenario.")]
-SeedOption = Annotated[int, typer.Option(help="Master seed; the same seed gives the same numbers.")]
-BudgetOption = Annotated[
-    int | None, typer.Option(help="Most states held by exact enumeration; half a million if left out.", min=1)
-]
-WorkersOption = Annotated[int, typer.Option(help="Processes; the numbers do not depend on it.")]
+app.command()(report)
 
 
 def main() -> None:
@@ -96,46 +72,6 @@ def _print_json(form: Any) -> None:
     typer.echo(json.dumps(form, indent=2, ensure_ascii=False, allow_nan=False))
 
 
-def _load(study: str, design: str | None, overrides: list[str] | None, truth: str | None = None) -> Study:
-    from escalation.study import load
-
-    return load(study, design=design, overrides=overrides or (), truth=truth)
-
-
-@contextmanager
-def _executor(workers: int) -> Iterator[Any]:
-    from escalation.errors import Fault, StudyError
-
-    if workers < 1:
-        raise StudyError((Fault("--workers", f"{workers} workers cannot run", "use 1 or more"),), "command line")
-    if workers == 1:
-        yield None
-        return
-    from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing import get_context
-
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield pool
-
-
-@contextmanager
-def _progress(label: str) -> Iterator[Any]:
-    """A bar on stderr, drawn only for work that lasts more than a second at a terminal."""
-    from time import monotonic
-
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield None
-        return
-    began = monotonic()
-    with Progress(console=console, transient=True) as bar:
-        task = bar.add_task(label, total=None, visible=False)
-        yield lambda done, total: bar.update(task, completed=done, total=total, visible=monotonic() - began > 1)
-
-
 @app.command()
 def simulate(
     study: StudyArgument,
@@ -160,8 +96,8 @@ def simulate(
     from escalation.simulate import simulate as run
     from escalation.simulate import write_records
 
-    loaded = _load(study, design, set_, truth)
-    with _executor(workers) as executor, _progress("simulating") as progress:
+    loaded = load_study(study, design, set_, truth)
+    with executor_of(workers) as executor, progress_bar("simulating") as progress:
         simulation = run(
             loaded,
             scenarios=scenario or (),
@@ -197,7 +133,7 @@ def decide(
     from escalation.report.forms import decision_form
     from escalation.report.tables import print_decision
 
-    loaded = _load(study, design, set_)
+    loaded = load_study(study, design, set_)
     protocol = loaded.protocol
     advisor = Advisor(protocol.rule, windows_complete=protocol.escalate_when == "windows_complete")
     replayed = replay(protocol.rule, outcomes, advisor=advisor, replace_not_evaluable=protocol.evaluability.replace)
@@ -217,7 +153,7 @@ def table(
     from escalation.report.forms import table_form
     from escalation.report.tables import print_table
 
-    loaded = _load(study, design, set_)
+    loaded = load_study(study, design, set_)
     found = loaded.protocol.rule.design.table()
     if found is None:
         raise EngineError(
@@ -244,8 +180,8 @@ def verify(
     from escalation.report.tables import print_proof
     from escalation.verify import verify as prove
 
-    loaded = _load(study, design, set_)
-    with _progress("checking") as progress:
+    loaded = load_study(study, design, set_)
+    with progress_bar("checking") as progress:
         proof = prove(loaded.protocol.rule, budget=budget, progress=progress)
     if as_json:
         _print_json(proof_form(loaded, proof))
@@ -276,7 +212,7 @@ def pathways(
 
     if cohorts < 0:
         raise StudyError((Fault("--cohorts", f"{cohorts} is negative", "use 0 or more"),), "command line")
-    loaded = _load(study, design, set_, truth)
+    loaded = load_study(study, design, set_, truth)
     protocol = loaded.protocol
     assumed = loaded.scenario(scenario) if scenario is not None else loaded.scenarios[0]
     advisor = Advisor(protocol.rule, windows_complete=protocol.escalate_when == "windows_complete")
@@ -310,9 +246,9 @@ def compare(
     from escalation.report.forms import comparison_form
     from escalation.report.tables import print_comparison
 
-    entries = [_load(name, None, set_, truth) for name in study]
-    entries += [_load(study[0], name, _shared_only(set_), truth) for name in design or ()]
-    with _executor(workers) as executor, _progress("comparing") as progress:
+    entries = [load_study(name, None, set_, truth) for name in study]
+    entries += [load_study(study[0], name, shared_only(set_), truth) for name in design or ()]
+    with executor_of(workers) as executor, progress_bar("comparing") as progress:
         comparison = run(
             entries,
             scenarios=scenario or (),
@@ -326,11 +262,6 @@ def compare(
         _print_json(comparison_form(comparison))
     else:
         print_comparison(_console(), comparison)
-
-
-def _shared_only(overrides: list[str] | None) -> list[str]:
-    """Overrides that do not belong to the parameters of one design."""
-    return [each for each in overrides or () if not each.startswith("protocol.design")]
 
 
 @app.command()
@@ -446,6 +377,7 @@ def new(file: Annotated[Path, typer.Argument(metavar="FILE")]) -> None:
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of study files, for editors."""
+
     from escalation.study import Study
 
     _print_json(Study.model_json_schema(by_alias=True))
