@@ -114,7 +114,7 @@ class SimulatedTrial:
         for event in (event for events in self.steps[: step + 1] for event in events):
             state.apply(event)
             if isinstance(event, Decided):
-                decisions.append(self._taken(event))
+                decisions.append(self._taken(event, state))
             elif not isinstance(event, Extended):
                 people[event.participant] = self._followed(people.get(event.participant), event, state)
         last = self.steps[step][0]
@@ -148,9 +148,9 @@ class SimulatedTrial:
             return replace(before, outcome="complete", outcome_day=event.day)
         return replace(before, outcome="not_evaluable", outcome_day=event.day)
 
-    def _taken(self, event: Decided) -> Taken:
+    def _taken(self, event: Decided, state: TrialState) -> Taken:
         action = Action[event.action.upper()]
-        level = "" if action == Action.STOP else self.grid.level(event.regimen)
+        level = "" if state.stage == "closed" else self.grid.level(state.regimen)
         return Taken(event.day, action, level, " ".join(line for _, line, _ in self._reasons(event)))
 
     def _reasons(self, event: Decided) -> tuple[tuple[str, str, str], ...]:
@@ -186,16 +186,19 @@ def _ordinal(number: int) -> str:
 
 
 EXEMPLARS: Final = {
-    "typical": "A typical trial: its duration is the closest to the median",
-    "longest": "The longest",
-    "shortest": "The shortest",
-    "most_dlts": "The one with most DLTs",
+    "typical": "Typical duration",
+    "longest": "Longest",
+    "shortest": "Shortest",
+    "most_dlts": "Most DLTs",
 }
 """Rules by which a trial worth looking at is found, and how they are named."""
 
 
 def exemplars(rows: TrialRows) -> dict[str, int]:
-    """Replicates, counted from 0, that follow the rules of ``EXEMPLARS``; the first of several that do."""
+    """Replicates, counted from 0, that follow the rules of ``EXEMPLARS``; the first of several that do.
+
+    The typical trial is the one whose duration is closest to the median.
+    """
     assert rows.calendar is not None
     duration = rows.calendar.duration_days
     return {

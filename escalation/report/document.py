@@ -15,14 +15,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup
 
 from escalation import __version__
-from escalation.characteristics import MEASURES, Estimate
+from escalation.characteristics import Estimate
 from escalation.compare import Comparison, Difference
 from escalation.report.charts.comparisons import designs_named, differences, selection_side_by_side
 from escalation.report.charts.regimens import dose_toxicity, heat_map, selection_and_allocation
 from escalation.report.charts.style import svg
 from escalation.report.charts.times import distribution, spreads, suspended_days
 from escalation.report.frames import COMPARED, comparison_how
-from escalation.report.measured import RIGHT, how, lines, shares, suspended_by_cause
+from escalation.report.measured import RIGHT, how, lines, overview, shares, suspended_by_cause
 from escalation.report.protocol_text import judged_by, protocol_sentences, scenario_sentences
 from escalation.report.tables import number
 from escalation.simulate import ScenarioResult, Simulation, judgement_of
@@ -81,7 +81,7 @@ def simulation_report(
         exact=simulation.engine == "exact",
         trials=simulation.trials,
         notes=simulation.notes,
-        overview=_overview(simulation),
+        overview=overview(simulation),
         overview_figure=_times_overview(simulation, figure),
         scenarios=[
             _scenario(result, simulation, figure if place < _SCENARIOS_DRAWN else None)
@@ -149,26 +149,6 @@ def _assumed(study: Study, names: Sequence[str]) -> dict[str, Any]:
 
 
 # operating characteristics ---------------------------------------------------------------------------
-
-
-def _overview(simulation: Simulation) -> dict[str, Any]:
-    """Every scenario in one row, for the measures people look at first."""
-    keys = [
-        key
-        for key in ("correct_selection", "selection_above", "patients_above", "overdosing_60")
-        if key in simulation.scenarios[0].characteristics.measures
-    ]
-    rows = []
-    for result in simulation.scenarios:
-        c = result.characteristics
-        cells = [number(c.measures[key]) for key in keys]
-        cells += [number(c.no_selection), number(c.total_patients.mean, 2), number(c.total_dlts.mean, 2)]
-        if c.duration_days is not None:
-            cells.append(number(c.duration_days.mean, 1))
-        rows.append((result.name, cells))
-    timed = simulation.scenarios[0].characteristics.duration_days is not None
-    heads = [MEASURES[key][0] for key in keys] + ["Selects none", "Participants, mean", "With a DLT, mean"]
-    return {"heads": heads + (["Duration in days, mean"] if timed else []), "rows": rows}
 
 
 def _times_overview(simulation: Simulation, figure: _Figures) -> list[Figure]:

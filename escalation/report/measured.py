@@ -11,6 +11,7 @@ import numpy as np
 from escalation.characteristics import MEASURES, Characteristics, Distribution, Estimate
 from escalation.report.charts.regimens import Shares
 from escalation.report.charts.trials import Cause
+from escalation.report.tables import number
 from escalation.rule import Rule
 from escalation.simulate import ScenarioResult, Simulation
 
@@ -120,3 +121,32 @@ def how(simulation: Simulation) -> str:
 def suspended_by_cause(result: ScenarioResult) -> dict[str, float]:
     """Mean days without enrolment by cause."""
     return {cause: result.characteristics.calendar[key].value for cause, key in CAUSES.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """Every scenario in one row: what the columns are, and name and cells of each row."""
+
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[str, ...]], ...]
+
+
+def overview(simulation: Simulation) -> Overview:
+    """The measures people look at first, scenario by scenario."""
+    first = simulation.scenarios[0].characteristics
+    keys = [
+        key
+        for key in ("correct_selection", "selection_above", "patients_above", "overdosing_60")
+        if key in first.measures
+    ]
+    rows = []
+    for result in simulation.scenarios:
+        c = result.characteristics
+        cells = [*(number(c.measures[key]) for key in keys), number(c.no_selection)]
+        cells += [number(c.total_patients.mean, 2), number(c.total_dlts.mean, 2)]
+        if c.duration_days is not None:
+            cells.append(number(c.duration_days.mean, 1))
+        rows.append((result.name, tuple(cells)))
+    heads = [*(MEASURES[key][0] for key in keys), "Selects none", "Participants, mean", "With a DLT, mean"]
+    heads += ["Duration in days, mean"] if first.duration_days is not None else []
+    return Overview(tuple(heads), tuple(rows))

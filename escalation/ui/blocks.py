@@ -1,4 +1,4 @@
-"""What pages are made of besides Streamlit's widgets: headings, cards, tables, faults and the line that traces a number."""
+"""What pages are made of besides Streamlit's widgets: headings, cards, tables, faults and what traces a number."""
 
 from __future__ import annotations
 
@@ -78,6 +78,16 @@ def table_html(headers: Sequence[str], rows: Iterable[Sequence[str | Markup]], c
 def _cell(cell: str | Markup, *, first: bool) -> str:
     inside = cell.html if isinstance(cell, Markup) else escape(cell)
     return f'<th scope="row">{inside}</th>' if first else f"<td>{inside}</td>"
+
+
+def say(text: str) -> None:
+    """The one sentence a page is opened for."""
+    st.html(f'<p class="esc-say" role="status">{escape(text)}</p>')
+
+
+def noted(text: str, note: str) -> Markup:
+    """A text with a smaller note below it."""
+    return Markup(f"{escape(text)}<br><small>{escape(note)}</small>")
 
 
 def bar(share: float, said: str, tone: str) -> Markup:

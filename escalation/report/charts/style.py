@@ -34,6 +34,8 @@ ELIMINATE: Final = ("DU", "#D55E00", "de-escalate and never return")
 FONT: Final = "Source Sans, DejaVu Sans, Arial, sans-serif"
 
 Chart = TypeVar("Chart", bound=Any)
+Drawn = alt.LayerChart | alt.FacetChart
+"""What a figure's function returns."""
 
 
 def finished(chart: Chart) -> Chart:

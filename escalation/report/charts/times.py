@@ -60,19 +60,18 @@ def distribution(
         alt.Tooltip("mcse:Q", title="MCSE", format=".4f"),
     ]
     lines = alt.Chart(marks).encode(x="at:Q")
-    layered: alt.LayerChart = (
-        alt.layer(
-            alt.Chart(bars)
-            .mark_bar(color=TREATED, stroke="white", strokeWidth=0.5)
-            .encode(x=x, x2="to:Q", y=y, y2="none:Q", tooltip=tooltip),
-            lines.mark_rule(color=INK, strokeWidth=1.5, strokeDash=[4, 3]).encode(tooltip=["said:N", "mcse:Q"]),
-            lines.mark_text(align="left", dx=4, fontSize=12, color=INK).encode(
-                y=alt.Y("row:Q", axis=None, scale=alt.Scale(domain=[12, -0.6])), text="said:N"
-            ),
-        )
-        .resolve_scale(y="independent")
-        .properties(height=height)
-    )
+    layered = alt.layer(
+        alt.Chart(bars)
+        .mark_bar(color=TREATED, stroke="white", strokeWidth=0.5)
+        .encode(x=x, x2="to:Q", y=y, y2="none:Q", tooltip=tooltip),
+        lines.mark_rule(color=INK, strokeWidth=1.5, strokeDash=[4, 3]).encode(tooltip=["said:N", "mcse:Q"]),
+        *(
+            alt.Chart(marks.iloc[[row]])
+            .mark_text(align="center", fontSize=12, color=INK)
+            .encode(x="at:Q", y=alt.value(-8 - 15 * row), text="said:N")
+            for row in range(len(marks))  # one above the other, for quantiles can be close
+        ),
+    ).properties(height=height)
     return finished(layered)
 
 
