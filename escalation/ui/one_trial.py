@@ -67,6 +67,9 @@ def _chosen(key: str, result: ScenarioResult) -> int:
         if rule in found:
             st.session_state[state] = found[rule] + 1
 
+    def by_number() -> None:
+        st.session_state[f"rule:{scope}"] = None
+
     left, right = st.columns([3, 1], vertical_alignment="bottom")
     with left:
         st.pills(
@@ -78,7 +81,7 @@ def _chosen(key: str, result: ScenarioResult) -> int:
             help="Among the trials simulated, the first that fits; typical is the duration closest to the median.",
         )
     with right:
-        number = int(st.number_input("Trial number", 1, most, key=state))
+        number = int(st.number_input("Trial number", 1, most, key=state, on_change=by_number))
     st.query_params[TRIAL] = str(number)
     return number
 

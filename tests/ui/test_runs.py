@@ -6,8 +6,6 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,14 +20,7 @@ LONG = 200_000
 """Calendar trials that outlast any of these tests."""
 
 
-@pytest.fixture(autouse=True)
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.setenv("ESCALATION_WORKSPACE", str(tmp_path))
-    yield tmp_path
-    for process in list(runs._started.values()):
-        process.kill()
-        process.wait()
-    runs._started.clear()
+pytestmark = pytest.mark.usefixtures("place")
 
 
 def asked(**changed) -> dict:
