@@ -242,7 +242,7 @@ def _whiskers(exact: bool) -> str:
 
 
 def _comparison(comparison: Comparison, figure: _Figures) -> dict[str, Any]:
-    named = designs_named([study.protocol.rule.design.label for study in comparison.studies])
+    named = designs_named([study.protocol.rule.design for study in comparison.studies])
     apart = {
         scenario.name: {
             named[position]: found["correct_selection"] for position, found in enumerate(scenario.differences, 1)

@@ -118,9 +118,9 @@ def how(simulation: Simulation) -> str:
     )
 
 
-def suspended_by_cause(result: ScenarioResult) -> dict[str, float]:
+def suspended_by_cause(result: ScenarioResult) -> dict[Cause, Estimate]:
     """Mean days without enrolment by cause."""
-    return {cause: result.characteristics.calendar[key].value for cause, key in CAUSES.items()}
+    return {cause: result.characteristics.calendar[key] for cause, key in CAUSES.items()}
 
 
 @dataclass(frozen=True, slots=True)

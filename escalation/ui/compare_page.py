@@ -138,7 +138,7 @@ def _run(key: str) -> None:
     request = runs.look(key).request
     study = study_of(request["studies"][0])
     blocks.study_line(study)
-    if study.hash != study_in_hand().hash:
+    if request["studies"][0] != text_in_hand():
         st.info("This result belongs to the study named here, not to the one chosen at the side.")
     left, right = st.columns([4, 1], vertical_alignment="center")
     left.caption(_asked(request))

@@ -28,13 +28,10 @@ _NUMBERS = ("patients", "dlts", "duration_days")
 def show(key: str, request: dict[str, Any], simulations: tuple[Simulation, ...]) -> None:
     """The results of a finished comparison."""
     comparison = _comparison(key, simulations)
-    named = designs_named([study.protocol.rule.design.label for study in comparison.studies])
+    named = designs_named([study.protocol.rule.design for study in comparison.studies])
     for note in comparison.notes:
         st.info(note)
-    for study in comparison.studies[1:]:
-        for notice in study.notices:
-            if notice not in comparison.studies[0].notices:
-                st.warning(f"{study.protocol.rule.design.label}: {notice}", icon=":material/warning:")
+    _placeholders(comparison, named)
     figures = _differences(key, comparison, named)
     figures |= _scenario(key, comparison, named)
     command = command_lines.compare_command(request, comparison.studies)
@@ -50,6 +47,15 @@ def show(key: str, request: dict[str, Any], simulations: tuple[Simulation, ...])
     note = "Files it names are among the studies above." if ".json" in command or ".yaml" in command else ""
     command_lines.shown(command, note)
     blocks.trace(comparison.studies[0], comparison_how(comparison))
+
+
+def _placeholders(comparison: Comparison, named: Sequence[str]) -> None:
+    """Safety-critical placeholders of the later studies that the first, whose notice stands above, does not have."""
+    known = comparison.studies[0].placeholders
+    for name, study in zip(named[1:], comparison.studies[1:], strict=True):
+        more = [path.removeprefix("protocol.") for path in study.placeholders if path not in known]
+        if more:
+            st.warning(f"{name}: further safety-critical placeholders in {', '.join(more)}.", icon=":material/warning:")
 
 
 @st.cache_resource(max_entries=12, show_spinner="Pairing the trials")

@@ -114,6 +114,8 @@ def _headline(c: Characteristics) -> list[tuple[str, str, str]]:
             ("Duration, mean days", number(days.mean, 0), f"9 of 10 trials: {low:g} to {high:g}"),
             ("Accrual suspended", _percent(c.calendar["suspended_share"]), "of the duration"),
             ("Wait for a place, days", number(c.calendar["mean_wait_days"], 1), "mean over participants"),
+            ("Treated, mean", number(c.calendar["treated"], 2), "evaluable or not"),
+            ("Not evaluable, mean", number(c.calendar["not_evaluable"], 2), "of those treated"),
             ("Turned away, mean", number(c.calendar["turned_away"], 2), "while accrual was suspended"),
         ]
     return shown

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import altair as alt
 import pandas as pd
 
 from escalation.compare import DISTINGUISHED, Difference
+from escalation.design import Design
 from escalation.regimens import RegimenGrid
 from escalation.report.charts.regimens import names
 from escalation.report.charts.style import INK, SERIES, SHAPES, finished
@@ -123,7 +124,9 @@ def _bar(design: str, regimen: str, share: float, error: float | None) -> dict[s
     }
 
 
-def designs_named(labels: Sequence[str]) -> list[str]:
-    """Names that tell designs apart: their labels, numbered where two are the same."""
-    counts = {label: labels.count(label) for label in labels}
-    return [f"{position} {label}" if counts[label] > 1 else label for position, label in enumerate(labels, 1)]
+def designs_named(designs: Sequence[Design[Any]]) -> list[str]:
+    """Names that tell designs apart: their titles, their labels where titles are the same, numbered where both are."""
+    for listed in ([each.title for each in designs], [each.label for each in designs]):
+        if len(set(listed)) == len(listed):
+            return listed
+    return [f"{position} {each.label}" for position, each in enumerate(designs, 1)]

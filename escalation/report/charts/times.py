@@ -9,9 +9,9 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from escalation.characteristics import Distribution
+from escalation.characteristics import Distribution, Estimate
 from escalation.report.charts.style import INK, SELECTED, TREATED, finished
-from escalation.report.charts.trials import CAUSES
+from escalation.report.charts.trials import CAUSES, Cause
 from escalation.tally import Floats
 
 _MARKED = {0.05: "5 %", 0.5: "median", 0.95: "95 %"}
@@ -111,16 +111,16 @@ def spreads(named: Mapping[str, Distribution], title: str, *, step: int = 30) ->
     )
 
 
-def suspended_days(named: Mapping[str, Mapping[str, float]], *, step: int = 26) -> alt.LayerChart | alt.FacetChart:
+def suspended_days(named: Mapping[str, Mapping[Cause, Estimate]], *, step: int = 26) -> alt.LayerChart | alt.FacetChart:
     """Mean days on which nobody could be enrolled, by cause.
 
     Parameters
     ----------
     named
-        Name -> cause (a key of ``CAUSES``) -> mean days of a trial.
+        Name -> cause -> mean days of a trial, with their standard error.
     """
     rows = [
-        {"what": name, "cause": word, "days": days[cause], "order": position}
+        {"what": name, "cause": word, "days": days[cause].value, "mcse": days[cause].mcse, "order": position}
         for name, days in named.items()
         for position, (cause, (word, _)) in enumerate(CAUSES.items())
     ]
@@ -128,7 +128,12 @@ def suspended_days(named: Mapping[str, Mapping[str, float]], *, step: int = 26) 
         x=alt.X("days:Q", title="mean days without enrolment", stack="zero"),
         y=alt.Y("what:N", sort=list(named), title=None, axis=alt.Axis(labelLimit=220)),
         order="order:Q",
-        tooltip=["what:N", "cause:N", alt.Tooltip("days:Q", format=".2f")],
+        tooltip=[
+            "what:N",
+            "cause:N",
+            alt.Tooltip("days:Q", format=".2f"),
+            alt.Tooltip("mcse:Q", title="MCSE", format=".2f"),
+        ],
     )
     words, tones = [word for word, _ in CAUSES.values()], [tone for _, tone in CAUSES.values()]
     colour = alt.Color("cause:N", scale=alt.Scale(domain=words, range=tones), legend=alt.Legend(orient="top"))
