@@ -50,9 +50,10 @@ def report(
     """Write the report of a study: protocol, scenarios, operating characteristics and figures in one HTML file."""
     from escalation.compare import compare
     from escalation.report.document import simulation_report
-    from escalation.safe_text import whole_file
+    from escalation.safe_text import refuse_existing, whole_file
     from escalation.simulate import simulate
 
+    refuse_existing(out)  # before the work, not after it
     loaded = load_study(study, design, set_, truth)
     others = [load_study(study, name, shared_only(set_), truth) for name in beside or ()]
     comparison = None

@@ -112,6 +112,12 @@ def _missing(value: Any) -> bool:
     return value is None or (isinstance(value, float) and value != value)
 
 
+def refuse_existing(path: Path) -> None:
+    """Raise ExportError for a file that exists: an export somebody relies on is not replaced."""
+    if path.exists():
+        raise ExportError(f"{path} exists; name a new file, so that no export replaces another")
+
+
 @contextmanager
 def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary file that becomes ``path`` once everything is written; nothing remains on failure.
@@ -119,9 +125,11 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     A file that exists is refused: an export somebody relies on is not replaced.
     """
     target = Path(path)
-    if target.exists():
-        raise ExportError(f"{target} exists; name a new file, so that no export replaces another")
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=target.suffix, dir=target.parent)
+    refuse_existing(target)
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=target.suffix, dir=target.parent)
+    except OSError as error:
+        raise ExportError(f"{target} cannot be written: {error.strerror}; choose another place") from None
     os.close(handle)
     try:
         yield Path(name)

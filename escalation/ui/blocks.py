@@ -96,6 +96,11 @@ def bar(share: float, said: str, tone: str) -> Markup:
     return Markup(f'<span class="esc-bar" style="--share:{width};--tone:{tone}"><span>{escape(said)}</span></span>')
 
 
+def plain(text: str) -> str:
+    """Text in which Markdown has nothing to read."""
+    return "".join(f"\\{each}" if each in "\\`*_{}[]()#+-.!|~$<>:" else each for each in text)
+
+
 def show_refusal(error: EscalationError) -> None:
     """What was refused, each fault with its path and how to mend it."""
     if isinstance(error, StudyError):

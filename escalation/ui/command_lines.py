@@ -72,9 +72,10 @@ def under_option(text: str, design: str) -> str:
         return ""
 
 
-def shown(command: str, note: str = "") -> None:
-    """The command, folded away."""
+def shown(*commands: str, note: str = "") -> None:
+    """The commands, folded away."""
     with st.expander("The same on the command line"):
-        st.code(command, language="shell", wrap_lines=True)
+        for command in commands:
+            st.code(command, language="shell", wrap_lines=True)
         if note:
             st.caption(note)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
+import numpy as np
 import streamlit as st
 
 from escalation.study import Study, preset_names, read_text
@@ -65,17 +66,20 @@ def _settings(study: Study) -> None:
             placeholder="Choose studies" if alike else "None is kept here",
         )
         entries = [fitting[name] for name in designs or ()] + [study_of(alike[key]) for key in chosen]
-        common = _common([study, *entries])
+        common, differing = _common([study, *entries])
         scenarios = st.pills(
             "Scenarios",
             common,
             selection_mode="multi",
             default=common,
-            key=f"{scope}:scenarios:{len(common)}",
+            format_func=blocks.plain,
+            key=f"{scope}:scenarios:{','.join(common)}",
             persist_state="session",
             wrap=True,
-            help="Those that all studies share by name.",
+            help="Those that all studies share, with the same DLT probabilities.",
         )
+        if differing:
+            st.caption(blocks.plain(f"The studies assume different truths under the name {', '.join(differing)}."))
     with right:
         engine = st.segmented_control(
             "Engine",
@@ -127,10 +131,17 @@ def _alike(study: Study) -> dict[str, str]:
     return found
 
 
-def _common(studies: list[Study]) -> list[str]:
-    """Names of the scenarios that all studies have."""
+def _common(studies: list[Study]) -> tuple[list[str], list[str]]:
+    """Names of the scenarios that all studies have: those that assume the same truth, and those that do not."""
     held = [{each.name for each in study.scenarios} for study in studies]
-    return [each.name for each in studies[0].scenarios if all(each.name in names for names in held)]
+    shared = [each.name for each in studies[0].scenarios if all(each.name in names for names in held)]
+
+    def same(name: str) -> bool:
+        truths = [study.truth(study.scenario(name)).probability for study in studies]
+        return all(np.allclose(truth, truths[0], atol=1e-12) for truth in truths)
+
+    agree = [name for name in shared if same(name)]
+    return agree, [name for name in shared if name not in agree]
 
 
 def _run(key: str) -> None:
@@ -141,7 +152,7 @@ def _run(key: str) -> None:
     if request["studies"][0] != text_in_hand():
         st.info("This result belongs to the study named here, not to the one chosen at the side.")
     left, right = st.columns([4, 1], vertical_alignment="center")
-    left.caption(_asked(request))
+    left.caption(blocks.plain(_asked(request)))
     right.button("New comparison", on_click=run_panel.show, args=(PAGE, None), width="stretch")
     found = run_panel.watch(PAGE, key)
     if found is not None:

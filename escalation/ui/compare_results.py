@@ -45,7 +45,7 @@ def show(key: str, request: dict[str, Any], simulations: tuple[Simulation, ...])
     )
     offer(key, files)
     note = "Files it names are among the studies above." if ".json" in command or ".yaml" in command else ""
-    command_lines.shown(command, note)
+    command_lines.shown(command, note=note)
     blocks.trace(comparison.studies[0], comparison_how(comparison))
 
 
@@ -112,7 +112,14 @@ def _scenario(key: str, comparison: Comparison, named: Sequence[str]) -> dict[st
     st.subheader("One scenario", anchor=False)
     names = [scenario.name for scenario in comparison.scenarios]
     name = st.pills(
-        "Scenario", names, default=names[0], required=True, key=f"scenario:{key}", persist_state="session", wrap=True
+        "Scenario",
+        names,
+        default=names[0],
+        required=True,
+        format_func=blocks.plain,
+        key=f"scenario:{key}",
+        persist_state="session",
+        wrap=True,
     )
     place = names.index(name or names[0])
     scenario = comparison.scenarios[place]

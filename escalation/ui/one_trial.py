@@ -117,7 +117,7 @@ def _told(moment: Moment, trial: SimulatedTrial) -> None:
         st.caption(paragraph)
     rule = trial.engine.rule
     if not moment.reasons:
-        st.markdown(f"**Now:** {headline(moment.advice, rule)}")
+        st.markdown(f"**Now:** {blocks.plain(headline(moment.advice, rule))}")
     with st.expander("What the open outcomes can lead to"):
         told = outlook_lines(moment.advice, trial.grid)
         st.markdown("\n".join(f"- {line}" for line in told) if told else "Nothing open can change what is said above.")

@@ -75,7 +75,7 @@ def watch(page: str, key: str) -> tuple[Simulation, ...] | None:
         _progress(key)
         return None
     if run.status != "finished":
-        (st.info if run.status == "cancelled" else st.error)(f"{_SAID[run.status]} {run.message}".strip())
+        (st.info if run.status == "cancelled" else st.error)(f"{_SAID[run.status]} {blocks.plain(run.message)}".strip())
         left, right = st.columns(2)
         left.button("Run it again", type="primary", on_click=begin, args=(page, without_time(run.request)))
         right.button("Change the settings", on_click=show, args=(page, None))

@@ -193,13 +193,15 @@ def _open(folder: Path) -> bool:
 
 def _alive(folder: Path) -> bool:
     """Whether a worker holds the run's lock, or was started and has not come to it yet."""
-    started = _started.get(folder.name)
-    if started is not None and started.poll() is not None:
+    lock, started = folder / LOCK, _started.get(folder.name)
+    if started is not None:
+        if started.poll() is None:
+            return True
         del _started[folder.name]
         return False
-    if lock_is_held(folder / LOCK):
+    if lock_is_held(lock):
         return True
-    begun = (folder / LOCK).exists()
+    begun = lock.exists() and lock.stat().st_size > 0  # written once the lock is held
     return not begun and time.time() - float(_read(folder / REQUEST).get("asked", 0.0)) < STARTING_SECONDS
 
 
@@ -230,6 +232,8 @@ def lock_held(path: Path, *, patience: float = 5.0) -> Iterator[bool]:
         until = time.monotonic() + patience  # whoever looks at a lock holds it for a moment
         while not (taken := _take(handle)) and time.monotonic() < until:
             time.sleep(0.02)
+        if taken:
+            os.write(handle, str(os.getpid()).encode())
         yield taken
     finally:
         os.close(handle)

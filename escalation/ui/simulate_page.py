@@ -49,6 +49,7 @@ def _settings(study: Study) -> None:
             names,
             selection_mode="multi",
             default=names,
+            format_func=blocks.plain,
             key=f"{scope}:scenarios",
             persist_state="session",
             wrap=True,
@@ -105,7 +106,7 @@ def _run(key: str) -> None:
     if request["studies"][0] != text_in_hand():
         st.info("This result belongs to the study named here, not to the one chosen at the side.")
     left, right = st.columns([4, 1], vertical_alignment="center")
-    left.caption(_asked(request))
+    left.caption(blocks.plain(_asked(request)))
     right.button("New simulation", on_click=run_panel.show, args=(PAGE, None), width="stretch")
     found = run_panel.watch(PAGE, key)
     if found is not None:

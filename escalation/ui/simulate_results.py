@@ -51,7 +51,7 @@ def show(key: str, request: dict[str, Any], simulation: Simulation) -> None:
         figures=figures,
     )
     offer(key, files)
-    command_lines.shown(command, f"The report: `{report}`")
+    command_lines.shown(command, report)
     blocks.trace(study, how(simulation))
 
 
@@ -85,7 +85,7 @@ def _scenario(result: ScenarioResult, simulation: Simulation) -> dict[str, Drawn
     study, c = simulation.study, result.characteristics
     description = study.scenario(result.name).description
     if description:
-        st.caption(description)
+        st.caption(blocks.plain(description))
     blocks.cards(_headline(c))
     figures = _regimens(study, result)
     clock = result.rows.calendar

@@ -12,6 +12,7 @@ from escalation.cli import app
 from escalation.compare import compare
 from escalation.report.document import comparison_report, simulation_report
 from escalation.report.forms import comparison_form, simulation_form
+from escalation.safe_text import ExportError
 from escalation.simulate import simulate
 from escalation.study import load, validate
 
@@ -171,3 +172,10 @@ def test_the_command_writes_the_report_and_replaces_none(tmp_path):
     assert again.exit_code != 0
     assert "exists" in str(again.exception)
     assert out.read_text(encoding="utf-8") == text
+
+
+def test_a_place_that_cannot_be_written_is_refused_in_words(tmp_path):
+    out = tmp_path / "nowhere" / "report.html"
+    result = CliRunner().invoke(app, ["report", "textbook-boin", "--out", str(out), "--trials", "5"])
+    assert isinstance(result.exception, ExportError)
+    assert "choose another place" in str(result.exception)

@@ -50,6 +50,21 @@ def test_from_the_settings_to_the_differences_of_the_engine(opened):
     assert difference_text(expected.scenarios[0].differences[0]["correct_selection"]) in html_of(again)
 
 
+def test_another_study_is_compared_where_it_assumes_the_same(opened):
+    at = opened("compare_page", study="textbook-5-doses")
+    at.number_input[0].set_value(20)
+    next(group for group in at.button_group if group.label == "This study under other designs").set_value([])
+    at.multiselect[0].set_value(["textbook-crm"]).run()
+    assert any("mtd\\-3, mtd\\-1, mtd\\-5" in each.value for each in at.caption)
+    button(at, "Compare").click().run()
+    run = ended(address(at, "run"))
+    assert run.status == "finished", run.message
+    assert run.request["scenarios"] == ["all-toxic"]
+    studies = [load("textbook-5-doses"), load("textbook-crm")]
+    command = command_lines.compare_command(run.request, studies)
+    assert command.startswith("escalation compare textbook-5-doses textbook-crm ")
+
+
 def test_nothing_to_compare_with_cannot_be_started(opened):
     at = opened("compare_page", study=PRESET)
     next(group for group in at.button_group if group.label == "This study under other designs").set_value([]).run()

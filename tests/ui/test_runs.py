@@ -61,6 +61,19 @@ def test_an_exact_run_comes_back_exact(tmp_path):
     assert found.scenarios[0].characteristics.measures == simulation.scenarios[0].characteristics.measures
 
 
+def test_a_result_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    simulation = simulate(load("textbook-5-doses"))
+
+    def breaks_off(file, **arrays):
+        file.write(b"half a result")
+        raise OSError("no space left")
+
+    monkeypatch.setattr(np, "savez_compressed", breaks_off)
+    with pytest.raises(OSError, match="no space"):
+        write_simulations(tmp_path / "kept.npz", [simulation])
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_progress_is_told_and_a_cancelled_run_leaves_no_result():
     key = runs.start(asked(trials=LONG))
     until(key, "running")
