@@ -28,7 +28,7 @@ def page() -> None:
     chooser()
     blocks.heading("Compare", "Designs on the same simulated participants. Only what the pairs can tell apart counts.")
     with blocks.refusals_shown():
-        key = run_panel.run_in_hand(PAGE)
+        key = run_panel.run_in_hand(PAGE, text_in_hand())
         if key is None:
             study = study_in_hand()
             blocks.study_line(study)
@@ -93,9 +93,15 @@ def _settings(study: Study) -> None:
         engine = engine or "sampled"
         st.caption(SAID[engine])
         trials = st.number_input(
-            "Common simulated trials a scenario", 2, MOST_TRIALS, 2_000, 500, key=f"{PAGE}:trials",
-            persist_state="session", help="More trials tell smaller differences apart.",
-        )  # fmt: skip
+            "Common simulated trials a scenario",
+            2,
+            MOST_TRIALS,
+            2_000,
+            500,
+            key=f"{PAGE}:trials",
+            persist_state="session",
+            help="More trials tell smaller differences apart.",
+        )
         seed = st.number_input("Seed", 0, 2**31 - 1, 1, key=f"{PAGE}:seed", persist_state="session")
     texts = [text_in_hand(), *(_text(fitting[name]) for name in designs or ()), *(alike[key] for key in chosen)]
     request = {
@@ -109,9 +115,13 @@ def _settings(study: Study) -> None:
     if not ready:
         st.caption("Choose a design or a study to compare with, and a scenario.")
     st.button(
-        "Compare", type="primary", on_click=run_panel.begin, args=(PAGE, request), disabled=not ready,
+        "Compare",
+        type="primary",
+        on_click=run_panel.begin,
+        args=(PAGE, request),
+        disabled=not ready,
         icon=":material/play_arrow:",
-    )  # fmt: skip
+    )
 
 
 def _text(study: Study) -> str:

@@ -19,9 +19,13 @@ TRIAL: Final = "trial"
 @st.fragment
 def show(key: str, result: ScenarioResult, simulation: Simulation) -> None:
     """Choose one of the simulated trials and look into it."""
-    trial = _opened(key, result.name, _chosen(key, result), simulation)
+    number = _chosen(key, result)
+    trial = _trial(key, result.name, number - 1, simulation)
     last = len(trial.steps) - 1
-    step = _step(f"step:{key}:{result.name}:{trial.course.first_day}:{last}", trial, last)
+    if last < 0:
+        st.info("Nobody was enrolled in this trial.")
+        return
+    step = _step(f"step:{key}:{result.name}:{number}", trial, last)
     moment, end = trial.at(step), trial.at(last)
     _told(moment, trial)
     everyone = tuple(each.participant for each in end.people)
@@ -45,10 +49,6 @@ def show(key: str, result: ScenarioResult, simulation: Simulation) -> None:
 def _trial(key: str, scenario: str, replicate: int, _simulation: Simulation) -> SimulatedTrial:
     assert _simulation.seed is not None
     return SimulatedTrial(_simulation.study, scenario, _simulation.seed, replicate)
-
-
-def _opened(key: str, scenario: str, number: int, simulation: Simulation) -> SimulatedTrial:
-    return _trial(key, scenario, number - 1, simulation)
 
 
 def _chosen(key: str, result: ScenarioResult) -> int:

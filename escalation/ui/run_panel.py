@@ -25,14 +25,16 @@ _SAID: Final = {
 
 def begin(page: str, request: dict[str, Any]) -> None:
     """Start a run and name it in the address; a second click on the same button starts no second one."""
-    last = st.session_state.get(f"{page}:begun")
-    if last is not None and last[0] == request and time.monotonic() - last[1] < DOUBLE_CLICK_SECONDS:
+    asked, at, begun = st.session_state.get(f"{page}:begun", (None, 0.0, ""))
+    if asked == request and time.monotonic() - at < DOUBLE_CLICK_SECONDS and runs.look(begun).open:
         return
-    st.session_state[f"{page}:begun"] = (request, time.monotonic())
     try:
-        show(page, runs.start(request))
+        key = runs.start(request)
     except runs.RunError as error:
         st.session_state[f"{page}:refused"] = str(error)
+        return
+    st.session_state[f"{page}:begun"] = (request, time.monotonic(), key)
+    show(page, key)
 
 
 def show(page: str, key: str | None) -> None:
@@ -44,16 +46,16 @@ def show(page: str, key: str | None) -> None:
         st.query_params[ADDRESS] = key
 
 
-def run_in_hand(page: str) -> str | None:
-    """The run of the address, else the one this page showed last; None when there is none."""
+def run_in_hand(page: str, text: str) -> str | None:
+    """The run of the address, else the one this page showed last of the study in hand; None when there is none."""
     refused = st.session_state.pop(f"{page}:refused", None)
     if refused:
         st.error(refused)
     asked = st.query_params.get(ADDRESS)
     if asked is None:
         asked = st.session_state.get(f"{page}:run")
-    if asked is None:
-        return None
+        if asked is None or not runs.exists(asked) or runs.look(asked).request["studies"][0] != text:
+            return None
     if not runs.exists(asked) or kind(runs.look(asked).request) != page:
         st.session_state[f"{page}:run"] = None
         st.query_params.pop(ADDRESS, None)
@@ -117,10 +119,9 @@ def _progress(key: str) -> None:
 def _told(run: runs.Run) -> str:
     if not run.total:
         return f"Starting, {run.seconds:.0f} s"
-    told = f"{run.done:,} of {run.total:,} {_UNITS.get(run.request['engine'], 'trials')}, {run.seconds:.0f} s"
+    if run.request["engine"] == "exact":
+        return f"Finding every state the rule can reach, {run.seconds:.0f} s"
+    told = f"{run.done:,} of {run.total:,} trials, {run.seconds:.0f} s"
     if run.done > 0.05 * run.total and run.seconds > 2:
         told += f", about {run.seconds * (run.total - run.done) / run.done:.0f} s left"
     return told
-
-
-_UNITS: Final = {"exact": "participants"}

@@ -29,7 +29,7 @@ def page() -> None:
     chooser()
     blocks.heading("Simulate", "How long would this trial take, whom would it treat, and what would it conclude?")
     with blocks.refusals_shown():
-        key = run_panel.run_in_hand(PAGE)
+        key = run_panel.run_in_hand(PAGE, text_in_hand())
         if key is None:
             study = study_in_hand()
             blocks.study_line(study)
@@ -80,9 +80,15 @@ def _settings(study: Study) -> None:
             help="10,000 give a share to half a percentage point, 1,000 to one and a half.",
         )
         seed = st.number_input(
-            "Seed", 0, 2**31 - 1, 1, key=f"{PAGE}:seed", persist_state="session", disabled=exact,
+            "Seed",
+            0,
+            2**31 - 1,
+            1,
+            key=f"{PAGE}:seed",
+            persist_state="session",
+            disabled=exact,
             help="The same seed gives the same trials, on every computer.",
-        )  # fmt: skip
+        )
     request = {
         "studies": [text_in_hand()],
         "scenarios": [name for name in names if name in (chosen or ())],
@@ -93,9 +99,13 @@ def _settings(study: Study) -> None:
     if not chosen:
         st.caption("Choose a scenario.")
     st.button(
-        "Simulate", type="primary", on_click=run_panel.begin, args=(PAGE, request), disabled=not chosen,
+        "Simulate",
+        type="primary",
+        on_click=run_panel.begin,
+        args=(PAGE, request),
+        disabled=not chosen,
         icon=":material/play_arrow:",
-    )  # fmt: skip
+    )
 
 
 def _run(key: str) -> None:

@@ -130,8 +130,11 @@ def printed(command: str):
 @pytest.mark.parametrize("engine", ["sampled", "calendar"])
 def test_results_on_the_grid_are_drawn(opened, engine):
     study = load("textbook-grid-3x3")
-    other = next(s for name in ("frequency_then_dose", "dose_then_frequency", "three_plus_three_path")
-                 if name != study.protocol.rule.design.name and (s := under_design(study, name)))  # fmt: skip
+    other = next(
+        s
+        for name in ("frequency_then_dose", "dose_then_frequency", "three_plus_three_path")
+        if name != study.protocol.rule.design.name and (s := under_design(study, name))
+    )
     key = runs.start(asked(text(other), preset="textbook-grid-3x3", engine=engine, trials=20))
     assert ended(key).status == "finished", runs.look(key).message
     at = opened("compare_page", run=key)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import time
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -63,6 +64,7 @@ def test_a_reload_in_another_browser_finds_the_result_again(opened):
 def test_a_double_click_starts_one_run(place, monkeypatch):
     begun = []
     monkeypatch.setattr(runs, "start", lambda request: begun.append(request) or "0" * 32)
+    monkeypatch.setattr(runs, "look", lambda _: SimpleNamespace(open=True))
     state, address = {}, {}
     monkeypatch.setattr(run_panel.st, "session_state", state)
     monkeypatch.setattr(run_panel.st, "query_params", address)
@@ -71,6 +73,9 @@ def test_a_double_click_starts_one_run(place, monkeypatch):
     assert len(begun) == 1
     run_panel.begin("simulate", asked(seed=5))
     assert len(begun) == 2
+    monkeypatch.setattr(runs, "look", lambda _: SimpleNamespace(open=False))
+    run_panel.begin("simulate", asked(seed=5))
+    assert len(begun) == 3, "asking again after it ended is no double click"
 
 
 def test_a_run_is_cancelled_from_the_page_and_asked_again(opened):
@@ -115,6 +120,14 @@ def test_leaving_for_another_page_and_coming_back_keeps_the_run(opened):
     assert "run" not in at.query_params
 
 
+def test_a_result_of_another_study_is_not_shown_without_its_address(opened):
+    at, _ = started(opened)
+    del at.query_params["run"]
+    at.session_state["study_in_hand"] = "nct07212335"
+    at.run()
+    assert button(at, "Simulate")
+
+
 def test_nothing_chosen_cannot_be_started(opened):
     at = opened("simulate_page", study=PRESET)
     at.button_group[0].set_value([]).run()
@@ -138,8 +151,14 @@ def test_a_trial_is_opened_by_rule_and_by_number_and_stepped_through(opened):
     assert any(moment.reasons[0][1] in each.value for each in at.markdown)
     at.slider[0].set_value(3).run()
     assert trial.at(3).said in html_of(at)
-    longest = int(simulate(load(PRESET), scenarios=[name], engine="calendar", trials=30, seed=4)
-                  .scenarios[0].rows.calendar.duration_days.argmax()) + 1  # fmt: skip
+    longest = (
+        int(
+            simulate(load(PRESET), scenarios=[name], engine="calendar", trials=30, seed=4)
+            .scenarios[0]
+            .rows.calendar.duration_days.argmax()
+        )
+        + 1
+    )
     next(group for group in at.button_group if group.label == "Find").set_value("longest").run()
     assert address(at, "trial") == str(longest)
 
