@@ -22,12 +22,14 @@ from escalation.cli_shared import (
     TrialsOption,
     TruthOption,
     WorkersOption,
+    console,
+    executor_of,
+    load_study,
+    print_json,
+    progress_bar,
+    shared_only,
 )
-from escalation.cli_shared import console as _console
-from escalation.cli_shared import executor as _executor
-from escalation.cli_shared import load_study as _load
-from escalation.cli_shared import print_json as _print_json
-from escalation.cli_shared import progress as _progress
+from escalation.report_cli import report
 from escalation.trial_cli import app as trial_app
 
 app = typer.Typer(
@@ -40,6 +42,7 @@ app = typer.Typer(
 )
 app.add_typer(trial_app, name="trial")
 app.command(name="app")(serve)
+app.command()(report)
 
 
 def main() -> None:
@@ -80,8 +83,8 @@ def simulate(
     from escalation.simulate import simulate as run
     from escalation.simulate import write_records
 
-    loaded = _load(study, design, set_, truth)
-    with _executor(workers) as executor, _progress("simulating") as progress:
+    loaded = load_study(study, design, set_, truth)
+    with executor_of(workers) as executor, progress_bar("simulating") as progress:
         simulation = run(
             loaded,
             scenarios=scenario or (),
@@ -96,9 +99,9 @@ def simulate(
     if records is not None:
         write_records(simulation, records)
     if as_json:
-        _print_json(simulation_form(simulation))
+        print_json(simulation_form(simulation))
     else:
-        print_simulation(_console(), simulation)
+        print_simulation(console(), simulation)
 
 
 @app.command()
@@ -117,15 +120,15 @@ def decide(
     from escalation.report.forms import decision_form
     from escalation.report.tables import print_decision
 
-    loaded = _load(study, design, set_)
+    loaded = load_study(study, design, set_)
     protocol = loaded.protocol
     advisor = Advisor(protocol.rule, windows_complete=protocol.escalate_when == "windows_complete")
     replayed = replay(protocol.rule, outcomes, advisor=advisor, replace_not_evaluable=protocol.evaluability.replace)
     advice = advisor.advise(replayed.state)
     if as_json:
-        _print_json(decision_form(loaded, replayed, advice, outcomes))
+        print_json(decision_form(loaded, replayed, advice, outcomes))
     else:
-        print_decision(_console(), loaded, replayed, advice)
+        print_decision(console(), loaded, replayed, advice)
 
 
 @app.command()
@@ -143,7 +146,7 @@ def table(
     from escalation.report.forms import table_csv, table_form
     from escalation.report.tables import print_table
 
-    loaded = _load(study, design, set_)
+    loaded = load_study(study, design, set_)
     found = loaded.protocol.rule.design.table()
     if found is None:
         raise EngineError(
@@ -153,9 +156,9 @@ def table(
     if as_csv:
         typer.echo(table_csv(found), nl=False)
     elif as_json:
-        _print_json(table_form(found))
+        print_json(table_form(found))
     else:
-        print_table(_console(), loaded, found)
+        print_table(console(), loaded, found)
 
 
 @app.command()
@@ -172,13 +175,13 @@ def verify(
     from escalation.report.tables import print_proof
     from escalation.verify import verify as prove
 
-    loaded = _load(study, design, set_)
-    with _progress("checking") as progress:
+    loaded = load_study(study, design, set_)
+    with progress_bar("checking") as progress:
         proof = prove(loaded.protocol.rule, budget=budget, progress=progress)
     if as_json:
-        _print_json(proof_form(loaded, proof))
+        print_json(proof_form(loaded, proof))
     else:
-        print_proof(_console(), loaded, proof)
+        print_proof(console(), loaded, proof)
     if strict and not proof.holds:
         raise typer.Exit(1)
 
@@ -204,16 +207,16 @@ def pathways(
 
     if cohorts < 0:
         raise StudyError((Fault("--cohorts", f"{cohorts} is negative", "use 0 or more"),), "command line")
-    loaded = _load(study, design, set_, truth)
+    loaded = load_study(study, design, set_, truth)
     protocol = loaded.protocol
     assumed = loaded.scenario(scenario) if scenario is not None else loaded.scenarios[0]
     advisor = Advisor(protocol.rule, windows_complete=protocol.escalate_when == "windows_complete")
     replayed = replay(protocol.rule, from_, advisor=advisor, replace_not_evaluable=protocol.evaluability.replace)
     nodes = walk(advisor, replayed.state, from_, cohorts, loaded.truth(assumed).probability)
     if as_json:
-        _print_json(pathways_form(loaded, assumed.name, from_, cohorts, nodes))
+        print_json(pathways_form(loaded, assumed.name, from_, cohorts, nodes))
     else:
-        print_pathways(_console(), loaded, assumed.name, nodes)
+        print_pathways(console(), loaded, assumed.name, nodes)
 
 
 @app.command()
@@ -238,9 +241,9 @@ def compare(
     from escalation.report.forms import comparison_form
     from escalation.report.tables import print_comparison
 
-    entries = [_load(name, None, set_, truth) for name in study]
-    entries += [_load(study[0], name, _shared_only(set_), truth) for name in design or ()]
-    with _executor(workers) as executor, _progress("comparing") as progress:
+    entries = [load_study(name, None, set_, truth) for name in study]
+    entries += [load_study(study[0], name, shared_only(set_), truth) for name in design or ()]
+    with executor_of(workers) as executor, progress_bar("comparing") as progress:
         comparison = run(
             entries,
             scenarios=scenario or (),
@@ -251,14 +254,9 @@ def compare(
             progress=progress,
         )
     if as_json:
-        _print_json(comparison_form(comparison))
+        print_json(comparison_form(comparison))
     else:
-        print_comparison(_console(), comparison)
-
-
-def _shared_only(overrides: list[str] | None) -> list[str]:
-    """Overrides that do not belong to the parameters of one design."""
-    return [each for each in overrides or () if not each.startswith("protocol.design")]
+        print_comparison(console(), comparison)
 
 
 @app.command()
@@ -290,7 +288,7 @@ def designs(
             }
         )
     if as_json:
-        _print_json({"designs": listed})
+        print_json({"designs": listed})
         return
     from rich.table import Table
 
@@ -299,7 +297,7 @@ def designs(
         printed.add_column(column, overflow="fold")
     for each in listed:
         printed.add_row(each["name"], each["title"], each["citation"])
-    _console().print(printed)
+    console().print(printed)
 
 
 @app.command()
@@ -320,7 +318,7 @@ def studies(as_json: JsonOption = False) -> None:
             }
             for each in loaded
         ]
-        _print_json({"studies": listed})
+        print_json({"studies": listed})
         return
     from rich.table import Table
 
@@ -330,7 +328,7 @@ def studies(as_json: JsonOption = False) -> None:
     for each in loaded:
         mark = " [bold red](placeholders: not protocol-complete)[/]" if each.placeholders else ""
         printed.add_row(each.id, each.title + mark, each.protocol.rule.design.label, str(len(each.scenarios)))
-    _console().print(printed)
+    console().print(printed)
 
 
 @app.command()
@@ -344,11 +342,11 @@ def validate(file: Annotated[str, typer.Argument(metavar="FILE")], as_json: Json
     except StudyError as error:
         if as_json:
             faults = [{"path": f.path, "problem": f.problem, "remedy": f.remedy} for f in error.faults]
-            _print_json({"valid": False, "faults": faults, "warnings": [], "notices": []})
+            print_json({"valid": False, "faults": faults, "warnings": [], "notices": []})
             raise typer.Exit(2) from None
         raise
     if as_json:
-        _print_json(
+        print_json(
             {
                 "valid": True,
                 "faults": [],
@@ -386,9 +384,10 @@ def new(file: Annotated[Path, typer.Argument(metavar="FILE")]) -> None:
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of study files, for editors."""
+
     from escalation.study import Study
 
-    _print_json(Study.model_json_schema(by_alias=True))
+    print_json(Study.model_json_schema(by_alias=True))
 
 
 if __name__ == "__main__":

@@ -80,7 +80,7 @@ def load_study(study: str, design: str | None, overrides: list[str] | None, trut
 
 
 @contextmanager
-def executor(workers: int) -> Iterator[Any]:
+def executor_of(workers: int) -> Iterator[Any]:
     """As many processes as asked for; None for one, which needs no other."""
     from escalation.errors import Fault, StudyError
 
@@ -97,7 +97,7 @@ def executor(workers: int) -> Iterator[Any]:
 
 
 @contextmanager
-def progress(label: str) -> Iterator[Any]:
+def progress_bar(label: str) -> Iterator[Any]:
     """A bar on stderr, drawn only for work that lasts more than a second at a terminal."""
     from time import monotonic
 
@@ -112,3 +112,8 @@ def progress(label: str) -> Iterator[Any]:
     with Progress(console=errors, transient=True) as bar:
         task = bar.add_task(label, total=None, visible=False)
         yield lambda done, total: bar.update(task, completed=done, total=total, visible=monotonic() - began > 1)
+
+
+def shared_only(overrides: list[str] | None) -> list[str]:
+    """Overrides that do not belong to the parameters of one design."""
+    return [each for each in overrides or () if not each.startswith("protocol.design")]

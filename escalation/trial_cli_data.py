@@ -75,7 +75,7 @@ def _written(
     if form == "dump":
         from escalation.conduct.backup import dump
         from escalation.conduct.canonical import parse
-        from escalation.conduct.safe_text import whole_file
+        from escalation.safe_text import whole_file
 
         text = dump(conduct.ledger, trial)
         head = parse(text)["head"]

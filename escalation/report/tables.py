@@ -114,6 +114,11 @@ _MTD_RULES = {
 }
 
 
+def mtd_rule(study: Study) -> str:
+    """Which regimens count as the true MTD, in words."""
+    return _MTD_RULES["contour" if study.protocol.rule.design.selects_contour else study.criteria.mtd_rule]
+
+
 def _point(quantile: Estimate) -> str:
     """A quantile, which is a whole number, with its error to two digits."""
     return f"{quantile.value:g}" if quantile.mcse is None else f"{quantile.value:g} ({quantile.mcse:.2g})"
@@ -149,8 +154,7 @@ def _summary(c: Characteristics, study: Study) -> Table:
         table.add_row(name.replace("_", " "), number(estimate, 3))
     for code, estimate in c.stop_reasons.items():
         table.add_row(f"ended by {code}", number(estimate))
-    rule = _MTD_RULES["contour" if study.protocol.rule.design.selects_contour else study.criteria.mtd_rule]
-    table.add_row("judged by", f"target {study.target:g}; true MTD (*): {rule}")
+    table.add_row("judged by", f"target {study.target:g}; true MTD (*): {mtd_rule(study)}")
     return table
 
 

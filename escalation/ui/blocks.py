@@ -1,4 +1,4 @@
-"""What pages are made of besides Streamlit's widgets: headings, cards, tables, faults, and where a number is from."""
+"""What pages are made of besides Streamlit's widgets: headings, cards, tables, faults and what traces a number."""
 
 from __future__ import annotations
 
@@ -95,6 +95,16 @@ def _cell(cell: str | Markup, *, first: bool) -> str:
     return f'<th scope="row">{inside}</th>' if first else f"<td>{inside}</td>"
 
 
+def say(text: str) -> None:
+    """The one sentence a page is opened for."""
+    st.html(f'<p class="esc-say" role="status">{escape(text)}</p>')
+
+
+def noted(text: str, note: str) -> Markup:
+    """A text with a smaller note below it."""
+    return Markup(f"{escape(text)}<br><small>{escape(note)}</small>")
+
+
 def bar(share: float, said: str, tone: str) -> Markup:
     """A share as a number with a bar behind it."""
     width = f"{100 * min(max(share, 0.0), 1.0):.1f}%"
@@ -136,6 +146,11 @@ def grid_map(
 def side_by_side(parts: Iterable[Markup]) -> None:
     """Blocks beside each other, as many as fit."""
     st.html(f'<div class="esc-beside">{"".join(part.html for part in parts)}</div>')
+
+
+def plain(text: str) -> str:
+    """Text in which Markdown has nothing to read."""
+    return "".join(f"\\{each}" if each in "\\`*_{}[]()#+-.!|~$<>:" else each for each in text)
 
 
 def show_refusal(error: EscalationError) -> None:
