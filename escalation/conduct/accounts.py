@@ -327,9 +327,9 @@ class Accounts:
     def watching(self, token: str) -> User:
         """The person whose session this is, without the session counting as used: for what refreshes by itself."""
         mine = sessions_table.c.token_hash == _token_hash(token)
-        owner = sa.select(accounts_table).join(sessions_table, sessions_table.c.account == accounts_table.c.name)
+        owner = sa.select(sessions_table.c.account).where(mine, _lives(self.now())).scalar_subquery()
         with self._engine.connect() as connection:
-            row = connection.execute(owner.where(mine, _lives(self.now()))).first()
+            row = connection.execute(sa.select(accounts_table).where(accounts_table.c.name == owner)).first()
         if row is None:
             raise SessionEndedError(SessionEnd.UNKNOWN)
         return _user(row)

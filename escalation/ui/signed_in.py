@@ -6,7 +6,6 @@ serves the pages), else from this tab's memory. Whether it still counts is asked
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final, NoReturn
 from urllib.parse import quote, urlsplit
@@ -27,8 +26,6 @@ SIGN_OUT: Final = "/account/sign-out"
 _TOKEN: Final = "conduct_token"
 _CONDUCT: Final = "conduct_service"
 
-clock: Callable[[], datetime] = lambda: datetime.now(UTC)
-"""The installation's clock."""
 passwords: Passwords | None = None
 """How passwords are hashed; as the accounts do it when None."""
 served = False
@@ -41,8 +38,13 @@ def _ledger(database: str) -> Ledger:
     return Ledger.open(database, clock=_now)
 
 
+def clock() -> datetime:
+    """The installation's clock."""
+    return datetime.now(UTC)
+
+
 def _now() -> datetime:
-    return clock()
+    return clock()  # looked up at every call, so that a test can move it
 
 
 def accounts() -> Accounts:
