@@ -11,6 +11,7 @@ from escalation.conduct.outlook import day_words
 from escalation.conduct.status import status_form
 from escalation.ui import blocks
 from escalation.ui.conduct_desk import Desk, go, refreshing
+from escalation.ui.conduct_figures import figures
 from escalation.ui.conduct_participants import day_bar, task_line
 
 REFRESH: int = 30
@@ -35,6 +36,7 @@ def _today(desk: Desk) -> None:
     _next(form)
     _people(form)
     _advice(form)
+    figures(desk)
     blocks.trace(
         desk.state.in_force(),
         f"trial {desk.trial}, entry {form['version']}, head {form['head'][:16]} · the same on the command line: "

@@ -20,7 +20,7 @@ from escalation.ui import blocks
 from escalation.ui.conduct_acts import Attempt, Values, act, receipt_at, show_receipt
 from escalation.ui.conduct_committee import committee_form
 from escalation.ui.conduct_desk import Desk
-from escalation.ui.conduct_fields import ask, fields_of, site_minute, word
+from escalation.ui.conduct_fields import ask, fields_of, word
 from escalation.ui.conduct_participant_acts import writer
 
 
@@ -121,7 +121,7 @@ def _take_snapshot(desk: Desk) -> None:
     missing = gaps(desk.state)
     if missing:
         st.markdown("Gaps the snapshot would list:")
-        blocks.lines(("soon", each) for each in missing)
+        blocks.lines(("gap", each) for each in missing)
     else:
         st.markdown("No gaps: every outcome is settled and no critical query is open.")
     if not _allowed(desk, Permission.TAKE_SNAPSHOT):
@@ -185,9 +185,9 @@ def _circulate(desk: Desk, decision: Decision) -> None:
     fields = fields_of(r.Circulated, "to", "at")
     fields = [
         fields[0].starting("ward\npharmacy", required=True),
-        fields[1].starting(site_minute(desk.now), required=True),
+        fields[1].starting(None, label="Told at (empty: now)", required=True),
     ]
-    write = writer(desk, r.Circulated, fields, {"committee": decision.seq})
+    write = writer(desk, r.Circulated, fields, {"committee": decision.seq}, now_where_empty="at")
     act(desk, f"decision:circulate:{decision.seq}", lambda key: ask(fields, key, desk.now), write, again="Continue")
 
 

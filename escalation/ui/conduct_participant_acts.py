@@ -40,6 +40,15 @@ class Kind:
         return NEEDED[self.record]
 
 
+_INFUSION: Final = (
+    *("started_at", "ended_at", "weight_kg", "cells_million", "viability_percent", "lot", "release_certificate"),
+    *("premedication_at", "operator", "verifier", "interruption"),
+)
+_EVENT: Final = (
+    *("event", "term", "verbatim", "grade", "attribution", "onset", "ended", "infusion"),
+    *("serious", "aware_at", "serious_because"),
+)
+
 ACTS: Final[dict[str, Kind]] = {
     "consent": Kind("Consent", r.Consented, ("form_version", "consented_at")),
     "eligibility": Kind("Eligibility", r.EligibilityRecorded, ("verdict", "findings")),
@@ -48,41 +57,13 @@ ACTS: Final[dict[str, Kind]] = {
     "infusion": Kind(
         "Infusion",
         r.InfusionRecorded,
-        tuple(
-            [
-                "started_at",
-                "ended_at",
-                "weight_kg",
-                "cells_million",
-                "viability_percent",
-                "lot",
-                "release_certificate",
-                "premedication_at",
-                "operator",
-                "verifier",
-                "interruption",
-            ]
-        ),
+        _INFUSION,
     ),
     "missed": Kind("Infusion missed", r.InfusionRecorded, ("interruption",)),
     "event": Kind(
         "Adverse event",
         r.AdverseEvent,
-        tuple(
-            [
-                "event",
-                "term",
-                "verbatim",
-                "grade",
-                "attribution",
-                "onset",
-                "ended",
-                "infusion",
-                "serious",
-                "aware_at",
-                "serious_because",
-            ],
-        ),
+        _EVENT,
     ),
     "regrade": Kind("Grade changed", r.Regraded, ("event", "grade", "on")),
     "report": Kind("Serious event reported", r.SeriousEventReported, ("event", "sent_at")),
@@ -164,12 +145,14 @@ def area_of(person: Person, name: str) -> str:
 
 
 def writer(
-    desk: Desk, record: type[BaseModel], fields: list[Field], fixed: Mapping[str, Any]
+    desk: Desk, record: type[BaseModel], fields: list[Field], fixed: Mapping[str, Any], now_where_empty: str = ""
 ) -> Callable[[Values, Attempt], Receipt]:
     """What a form does when it is sent: the record of its fields, made by the service."""
 
     def write(values: Values, attempt: Attempt) -> Receipt:
         given = read_fields(fields, values, desk.state.zone, desk.now)
+        if now_where_empty:
+            given.setdefault(now_where_empty, desk.now)
         made = record.model_validate({**given, **fixed})
         assert isinstance(made, r.Record)
         return desk.conduct.record(desk.token, desk.trial, made, expected_version=attempt.version, key=attempt.key)
@@ -198,8 +181,8 @@ def _fields(desk: Desk, person: Person, name: str, kind: Kind) -> list[Field]:
     for day in ("on", "done_on"):
         start(day, desk.today, required=day == "on")
     if name == "infusion":
-        for needed in ("ended_at", "weight_kg", "cells_million", "viability_percent", "lot", "release_certificate"):
-            start(needed, now if needed == "ended_at" else None, required=True)
+        for needed in ("weight_kg", "cells_million", "viability_percent", "lot", "release_certificate"):
+            start(needed, None, required=True)
         for needed in ("operator", "verifier"):
             start(needed, required=True)
         start("interruption", label="Interruption or delay")
