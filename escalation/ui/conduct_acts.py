@@ -128,7 +128,7 @@ def act(
     if attempt.said is not None:
         message, reasons = attempt.said
         st.error("  \n".join([message, *(f"• {reason}" for reason in reasons)]), icon=":material/block:")
-    with st.form(attempt.widget("form")):
+    with st.form(attempt.widget("form"), enter_to_submit=False):
         names = tuple(ask(attempt.widget))
         st.form_submit_button(
             button,

@@ -152,9 +152,11 @@ def _measured(
 ) -> Iterator[str]:
     """Value, unit, and the laboratory's limit where the rule counts in multiples of it."""
     value.number_input(label, value=known.get("value"), format="%g", key=key(f"{name}:value"))
-    units = tuple(analyte(rule.analyte).units)
+    measured = analyte(rule.analyte)
+    units = tuple(measured.units)
     inner = wide.columns(2) if rule.unit == ULN else (wide,)
-    place = units.index(known["unit"]) if known.get("unit") in units else 0
+    usual = rule.unit if rule.unit in units else measured.unit  # the protocol's own unit stands there at first
+    place = units.index(known["unit"] if known.get("unit") in units else usual)
     inner[0].selectbox(f"{label}: unit", units, index=place, key=key(f"{name}:unit"))
     yield from (f"{name}:value", f"{name}:unit")
     if rule.unit == ULN:

@@ -9,8 +9,9 @@ import streamlit as st
 from escalation.conduct.accounts import User
 from escalation.conduct.roles import Permission, Role, permitted
 from escalation.conduct.service import INSTALLATION, Conduct
+from escalation.trial_desk import roles_today
 from escalation.ui import blocks
-from escalation.ui.conduct_acts import here
+from escalation.ui.conduct_acts import here, receipt_at
 from escalation.ui.conduct_desk import TRIAL, own_password, person, trials_of
 from escalation.ui.conduct_opening import opening_part
 from escalation.ui.conduct_people import accounts_part, delegations_part
@@ -24,11 +25,11 @@ def page() -> None:
     blocks.heading("Trials", "Live conduct: the software recommends; people decide and dose.")
     conduct, token, user = person()
     parts: dict[str, Part] = {"Your trials": _trials}
-    if _unopened(conduct, user):
+    if _unopened(conduct, user) or receipt_at("open:") is not None:
         parts["Open a trial"] = lambda c, t, u: opening_part(c, t, u, _unopened(c, u))
     if may_here(conduct, user, INSTALLATION, Permission.MANAGE_ACCOUNTS):
         parts["Accounts"] = accounts_part
-    if any(Role.ADMINISTRATOR in roles for roles in _all_roles(conduct, user).values()):
+    if any(Role.ADMINISTRATOR in roles for roles in roles_today(conduct, user.name).values()):
         parts["Delegations"] = delegations_part
     parts["Own password"] = lambda c, t, u: own_password(c, u)
     chosen = st.segmented_control(
@@ -43,12 +44,6 @@ def may_here(conduct: Conduct, user: User, trial: str, permission: Permission) -
     """Whether somebody may do something today, without a line in the log."""
     today = conduct.accounts.now().date()
     return permitted(conduct.delegations(trial), user.name, trial, permission, today).allowed
-
-
-def _all_roles(conduct: Conduct, user: User) -> dict[str, tuple[Role, ...]]:
-    from escalation.trial_desk import roles_today
-
-    return roles_today(conduct, user.name)
 
 
 def _unopened(conduct: Conduct, user: User) -> list[str]:

@@ -52,8 +52,11 @@ class BrowserSite(kit.Site):
         """The clock is the served one."""
 
 
+Ward = tuple[ServedByHand, BrowserSite]
+
+
 @pytest.fixture(scope="module")
-def ward(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServedByHand, BrowserSite]]:
+def ward(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ward]:
     served = ServedByHand(tmp_path_factory.mktemp("ward"))
     site = BrowserSite(served)
     for name, role in {"ingrid": Role.INVESTIGATOR, "carlos": Role.COORDINATOR, "maria": Role.COMMITTEE_MEMBER}.items():
@@ -100,6 +103,7 @@ class Desk:
     def send(self, button: str = "Record") -> None:
         self.page.get_by_role("button", name=button, exact=True).click()
         expect(self.page.get_by_text("Recorded.")).to_be_visible()
+        settled(self.page)
 
     def another(self, button: str = "Record another") -> None:
         self.page.get_by_role("button", name=button, exact=True).click()
@@ -117,9 +121,7 @@ def infusion(desk: Desk) -> None:
     desk.send()
 
 
-def test_from_the_first_consent_to_a_signed_escalation(
-    browser: Browser, ward: tuple[ServedByHand, BrowserSite]
-) -> None:
+def test_from_the_first_consent_to_a_signed_escalation(browser: Browser, ward: Ward) -> None:
     served, site = ward
     context = browser.new_context()
     ingrid = Desk(context, served, "ingrid", at("participants"))
@@ -230,7 +232,7 @@ def entries(site: BrowserSite, kind: str) -> list[Any]:
     return [entry for entry in site.conduct.ledger.entries(OTHER) if entry.type == kind]
 
 
-def test_a_double_click_writes_one_row(browser: Browser, ward: tuple[ServedByHand, BrowserSite]) -> None:
+def test_a_double_click_writes_one_row(browser: Browser, ward: Ward) -> None:
     served, site = ward
     context = browser.new_context()
     desk = Desk(context, served, "ingrid", at("participants", "P900", OTHER))
@@ -251,7 +253,7 @@ def test_a_double_click_writes_one_row(browser: Browser, ward: tuple[ServedByHan
     context.close()
 
 
-def test_a_stale_tab_is_refused_and_told_what_changed(browser: Browser, ward: tuple[ServedByHand, BrowserSite]) -> None:
+def test_a_stale_tab_is_refused_and_told_what_changed(browser: Browser, ward: Ward) -> None:
     served, site = ward
     context = browser.new_context()
     first = Desk(context, served, "ingrid", at("participants", "P900", OTHER))
@@ -280,9 +282,7 @@ def test_a_stale_tab_is_refused_and_told_what_changed(browser: Browser, ward: tu
     context.close()
 
 
-def test_a_role_cannot_act_by_address_and_a_deactivated_session_ends(
-    browser: Browser, ward: tuple[ServedByHand, BrowserSite]
-) -> None:
+def test_a_role_cannot_act_by_address_and_a_deactivated_session_ends(browser: Browser, ward: Ward) -> None:
     served, site = ward
     context = browser.new_context()
     maria = Desk(context, served, "maria", at("participants", "P900", OTHER))
