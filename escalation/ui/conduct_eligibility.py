@@ -80,6 +80,9 @@ def _show(
     )
     right.text_input("Assessor", desk.user.full_name, key=key("assessor"))
     yield from ("source", "sampled", "assessor")
+    st.caption(
+        "In every row: the answer, its unit and limit where it has them, its own source and time where they differ."
+    )
     if criteria.facts:
         st.markdown("**About the participant**")
         for fact in criteria.facts:
@@ -104,10 +107,14 @@ def _heading(criterion: Criterion) -> None:
         st.caption(criterion.note)
 
 
+_QUIET: Final[dict[str, Any]] = {"label_visibility": "collapsed"}
+"""Labels that only a screen reader needs, because the row says them."""
+
+
 def _question(question: Question, before: Mapping[str, Any] | None, key: Callable[[str], str]) -> Iterator[str]:
     """The fields of one question: the answer in its kind, and a source and time of its own."""
     name, rule, known = question.id, question.rule, before or {}
-    value, wide, source, sampled = st.columns([3, 3, 3, 3])
+    value, wide, source, sampled = st.columns([4, 3, 3, 3], vertical_alignment="bottom")
     label = question.wording
     if isinstance(rule, JudgementRule):
         met = known.get("met")
@@ -134,10 +141,13 @@ def _question(question: Question, before: Mapping[str, Any] | None, key: Callabl
         yield from (f"{name}:ever", f"{name}:day")
     else:
         yield from _measured(name, label, rule, known, key, value, wide)
+    before_source = known.get("source_document", "")
     source.text_input(
-        f"{label}: source", known.get("source_document", ""), key=key(f"{name}:source"), placeholder="as above"
+        f"{label}: source", before_source, key=key(f"{name}:source"), placeholder="source, if another", **_QUIET
     )
-    sampled.datetime_input(f"{label}: sampled", None, step=60, format="YYYY-MM-DD", key=key(f"{name}:sampled"))
+    sampled.datetime_input(
+        f"{label}: sampled", None, step=60, format="YYYY-MM-DD", key=key(f"{name}:sampled"), **_QUIET
+    )
     yield from (f"{name}:source", f"{name}:sampled")
 
 
@@ -157,10 +167,15 @@ def _measured(
     inner = wide.columns(2) if rule.unit == ULN else (wide,)
     usual = rule.unit if rule.unit in units else measured.unit  # the protocol's own unit stands there at first
     place = units.index(known["unit"] if known.get("unit") in units else usual)
-    inner[0].selectbox(f"{label}: unit", units, index=place, key=key(f"{name}:unit"))
+    inner[0].selectbox(f"{label}: unit", units, index=place, key=key(f"{name}:unit"), **_QUIET)
     yield from (f"{name}:value", f"{name}:unit")
     if rule.unit == ULN:
-        inner[-1].number_input(f"{label}: ULN", value=known.get("uln"), format="%g", key=key(f"{name}:uln"))
+        limit = key(f"{name}:uln")
+        inner[-1].number_input(
+            f"{label}: ULN", value=known.get("uln"), format="%g", key=limit, placeholder="ULN", **_QUIET
+        )
+            f"{label}: ULN", value=known.get("uln"), format="%g", key=key(f"{name}:uln"), placeholder="ULN", **_QUIET
+        )
         yield f"{name}:uln"
 
 

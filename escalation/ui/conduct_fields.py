@@ -20,7 +20,7 @@ LABELS: Final[dict[str, tuple[str, str]]] = {
     "form_version": ("Version of the consent form", "As printed on the form that was signed."),
     "consented_at": ("Consent given", "Day and time at the site."),
     "verdict": ("Eligibility as assessed", "There are no waivers."),
-    "findings": ("Criteria not met, one a line", "Empty when the participant is eligible."),
+    "findings": ("Findings", ""),
     "description": ("Description", ""),
     "number": ("Infusion number", "Counted from 1."),
     "given": ("Was it given?", ""),

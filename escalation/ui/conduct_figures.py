@@ -25,11 +25,12 @@ def figures(desk: Desk) -> None:
     st.markdown("#### The trial so far")
     said = "; ".join(f"{each.participant} at level {each.regimen}: {each.outcome.replace('_', ' ')}" for each in people)
     st.altair_chart(
-        swimmer(people, decisions, today=(desk.today - opened).days, step=max(17, 17 + 120 // len(people))),
+        swimmer(people, decisions, today=(desk.today - opened).days, step=17 + 180 // len(people)),
         alt=f"Participants over the days of the trial, day 0 is {opened}. {said}",
     )
     levels = [grid.level(k) for k in range(grid.size)]
-    st.altair_chart(cohort_steps(people, levels, decisions), alt=f"Level at which each participant was treated. {said}")
+    steps = cohort_steps(people, levels, decisions, height=110 + 28 * len(levels))
+    st.altair_chart(steps, alt=f"Level at which each participant was treated. {said}")
 
 
 def followed(state: ConductState) -> list[Followed]:

@@ -217,6 +217,7 @@ def _fields(desk: Desk, person: Person, name: str, kind: Kind) -> list[Field]:
         start("visit", kind="choice", choices=tuple(each for each in names if each not in person.visits))
     if name == "eligibility":
         start("verdict", required=True)
+        start("findings", label="Criteria not met, one a line", help="Empty when the participant is eligible.")
     return list(found.values())
 
 

@@ -24,6 +24,10 @@ ACCOUNT_ACTS = {
 }
 
 
+MOST_LINES = 300
+"""Lines of the account log on the screen."""
+
+
 def accounts_part(conduct: Conduct, token: str, user: User) -> None:
     """All accounts, and what an administrator does with them."""
     where = place_of(conduct, token, user, INSTALLATION)
@@ -98,6 +102,29 @@ def _account_act(where: Place, chosen: str) -> tuple[Ask, Write]:
         return f"{names[name]} {done}."
 
     return show, write
+
+
+def account_log_part(conduct: Conduct, token: str, user: User) -> None:
+    """Who signed in, who read what, what was refused, and every change of an account; the newest first."""
+    where = place_of(conduct, token, user, INSTALLATION)
+    _allow(where)
+    names = [each.name for each in conduct.accounts.users()]
+    chosen = st.selectbox("Account", names, index=None, placeholder="everybody", key="log:account")
+    entries = conduct.accounts.log(account=chosen)
+    st.caption(f"{len(entries):,} lines; the newest {min(len(entries), MOST_LINES)} are shown. The log only grows.")
+    rows = [
+        (
+            f"{each.at:%Y-%m-%d %H:%M:%S}",
+            each.event.replace("_", " "),
+            each.account or "",
+            each.actor or "",
+            each.trial or "",
+            (each.permission or "").replace("_", " "),
+            each.detail,
+        )
+        for each in reversed(entries[-MOST_LINES:])
+    ]
+    blocks.records(("time (UTC)", "what", "account", "by", "trial", "permission", "detail"), rows)
 
 
 # delegations ----------------------------------------------------------------------------------------

@@ -65,6 +65,7 @@ def _trail(desk: Desk) -> None:
     st.caption(f"{len(frame)} of {len(entries)} entries, in the order recorded. Nothing is ever removed.")
     names = ("seq", "time_utc", "user", "what", "old_value", "new_value", "reason", "corrected_by_entry")
     rows = [tuple(_short(row[name]) for name in names) for _, row in frame.iterrows()]
+    rows = [(seq, time.replace("T", " ")[:19], *more) for seq, time, *more in rows]
     blocks.records(("entry", "time (UTC)", "by", "what", "old value", "new value", "reason", "corrected by"), rows)
     st.caption(f"Head hash after entry {desk.head.seq}: {desk.head.hash}")
 

@@ -7,6 +7,7 @@ serves the pages), else from this tab's memory. Whether it still counts is asked
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final, NoReturn
 from urllib.parse import quote, urlsplit
 
@@ -34,6 +35,8 @@ served = False
 
 @st.cache_resource(show_spinner=False)
 def _ledger(database: str) -> Ledger:
+    if "://" not in database:
+        Path(database).parent.mkdir(parents=True, exist_ok=True)
     migrate(database)
     return Ledger.open(database, clock=_now)
 

@@ -14,7 +14,7 @@ from escalation.ui import blocks
 from escalation.ui.conduct_acts import here, receipt_at
 from escalation.ui.conduct_desk import TRIAL, own_password, person, trials_of
 from escalation.ui.conduct_opening import opening_part
-from escalation.ui.conduct_people import accounts_part, delegations_part
+from escalation.ui.conduct_people import account_log_part, accounts_part, delegations_part
 from escalation.ui.router import page_named
 
 Part = Callable[[Conduct, str, User], None]
@@ -28,7 +28,7 @@ def page() -> None:
     if _unopened(conduct, user) or receipt_at("open:") is not None:
         parts["Open a trial"] = lambda c, t, u: opening_part(c, t, u, _unopened(c, u))
     if may_here(conduct, user, INSTALLATION, Permission.MANAGE_ACCOUNTS):
-        parts["Accounts"] = accounts_part
+        parts |= {"Accounts": accounts_part, "Account log": account_log_part}
     if any(Role.ADMINISTRATOR in roles for roles in roles_today(conduct, user.name).values()):
         parts["Delegations"] = delegations_part
     parts["Own password"] = lambda c, t, u: own_password(c, u)

@@ -38,8 +38,8 @@ class Mark:
 
 
 _KINDS: Final = ("planned", "given", "missed", "visit", "DLT")
-_COLOURS: Final = (INK, SELECTED, DLT, SAFE, DLT)
-_SHAPES: Final = ("circle", "circle", "cross", "square", "triangle-up")
+_COLOURS: Final = ("#8C9599", SELECTED, DLT, SAFE, DLT)
+_SHAPES: Final = ("diamond", "circle", "cross", "square", "triangle-up")
 _FRAME: Final = 100
 """Height of the legend, the axis and its title."""
 
@@ -71,8 +71,7 @@ def participant_timeline(spans: Sequence[Span], marks: Sequence[Mark], today: fl
         alt.Chart(held).mark_text(color="#10191b", fontWeight="bold").encode(y=y, x="middle:Q", text="label:N"),
         line.mark_rule(color=INK, strokeDash=[4, 4]).encode(x="day:Q"),
         line.mark_text(color=INK, align="left", dx=4, fontSize=12).encode(x="day:Q", y=alt.value(-6), text="said:N"),
-        points.transform_filter("datum.kind == 'planned'").mark_point(size=150, strokeWidth=2),
-        points.transform_filter("datum.kind != 'planned'").mark_point(size=90, filled=True, opacity=1),
+        points.mark_point(size=110, filled=True, opacity=1),
     ]
     chart: alt.LayerChart = alt.layer(*layers).resolve_scale(color="independent")
     return finished(chart.properties(height=28 * len(lanes) + _FRAME))
