@@ -43,8 +43,12 @@ def eligibility_form(desk: Desk, person: Person, area: str) -> None:
     if criteria.note:
         st.caption(criteria.note)
 
+    own = st.toggle(
+        "Answers with their own source and time", bool(before), key=f"act:own:{desk.trial}:{person.code}:{bool(before)}"
+    )
+
     def show(key: Callable[[str], str]) -> list[str]:
-        return list(_show(criteria, before, key, desk))
+        return list(_show(criteria, before, key, desk, person, own=own))
 
     def write(values: Values, attempt: Attempt) -> Receipt:
         answers, anchors = read_answers(criteria, values, desk)
@@ -65,12 +69,19 @@ def last_answers(desk: Desk, person: Person) -> dict[str, dict[str, Any]]:
 
 
 def _show(
-    criteria: Criteria, before: Mapping[str, dict[str, Any]], key: Callable[[str], str], desk: Desk
+    criteria: Criteria,
+    before: Mapping[str, dict[str, Any]],
+    key: Callable[[str], str],
+    desk: Desk,
+    person: Person,
+    *,
+    own: bool,
 ) -> Iterator[str]:
     """Show the days, the common source, and every question under its criterion; the names of the fields."""
     st.markdown("**Days the criteria count from**")
     for column, (name, told) in zip(st.columns(max(len(criteria.anchors), 1)), criteria.anchors.items(), strict=False):
-        column.date_input(told, desk.today, key=key(f"anchor:{name}"), format="YYYY-MM-DD", min_value=_FIRST)
+        day = _screened_on(desk, person) if name == "screening" else desk.today
+        column.date_input(told, day, key=key(f"anchor:{name}"), format="YYYY-MM-DD", min_value=_FIRST)
         yield f"anchor:{name}"
     st.markdown("**For every answer that says nothing else**")
     left, middle, right = st.columns(3)
@@ -80,22 +91,24 @@ def _show(
     )
     right.text_input("Assessor", desk.user.full_name, key=key("assessor"))
     yield from ("source", "sampled", "assessor")
-    st.caption(
-        "In every row: the answer, its unit and limit where it has them, its own source and time where they differ."
-    )
     if criteria.facts:
         st.markdown("**About the participant**")
         for fact in criteria.facts:
-            yield from _question(criteria.questions[fact.id], before.get(fact.id), key)
+            yield from _question(criteria.questions[fact.id], before.get(fact.id), key, desk, own=own)
     asked = {fact.id for fact in criteria.facts}
     for criterion in criteria.criteria:
         _heading(criterion)
         for name, question in criteria.questions.items():
             if name not in asked and (name == criterion.id or name.startswith(f"{criterion.id}.")):
-                yield from _question(question, before.get(name), key)
+                yield from _question(question, before.get(name), key, desk, own=own)
 
 
 _FIRST: Final = date(1900, 1, 1)
+
+
+def _screened_on(desk: Desk, person: Person) -> date:
+    """The day the participant's screening was recorded."""
+    return desk.book.local_day(desk.book.entries[person.screened - 1].recorded_at)
 
 
 def _heading(criterion: Criterion) -> None:
@@ -111,10 +124,12 @@ _QUIET: Final[dict[str, Any]] = {"label_visibility": "collapsed"}
 """Labels that only a screen reader needs, because the row says them."""
 
 
-def _question(question: Question, before: Mapping[str, Any] | None, key: Callable[[str], str]) -> Iterator[str]:
-    """The fields of one question: the answer in its kind, and a source and time of its own."""
+def _question(
+    question: Question, before: Mapping[str, Any] | None, key: Callable[[str], str], desk: Desk, *, own: bool
+) -> Iterator[str]:
+    """The fields of one question: the answer in its kind, and where asked for a source and time of its own."""
     name, rule, known = question.id, question.rule, before or {}
-    value, wide, source, sampled = st.columns([4, 3, 3, 3], vertical_alignment="bottom")
+    value, wide, *rest = st.columns([4, 3, 3, 3] if own else [3, 2], vertical_alignment="bottom")
     label = question.wording
     if isinstance(rule, JudgementRule):
         met = known.get("met")
@@ -136,18 +151,25 @@ def _question(question: Question, before: Mapping[str, Any] | None, key: Callabl
             format="YYYY-MM-DD",
             key=key(f"{name}:day"),
             min_value=_FIRST,
-            label_visibility="hidden",
+            **_QUIET,
         )
         yield from (f"{name}:ever", f"{name}:day")
     else:
         yield from _measured(name, label, rule, known, key, value, wide)
-    before_source = known.get("source_document", "")
-    source.text_input(
-        f"{label}: source", before_source, key=key(f"{name}:source"), placeholder="source, if another", **_QUIET
-    )
-    sampled.datetime_input(
-        f"{label}: sampled", None, step=60, format="YYYY-MM-DD", key=key(f"{name}:sampled"), **_QUIET
-    )
+    if own:
+        yield from _own_source(name, label, known, key, desk, *rest)
+
+
+def _own_source(
+    name: str, label: str, known: Mapping[str, Any], key: Callable[[str], str], desk: Desk, source: Any, sampled: Any
+) -> Iterator[str]:
+    """Source and time of one answer; those of an earlier form stand there again, with its answer."""
+    first = known.get("source_document", "")
+    source.text_input(f"{label}: source", first, key=key(f"{name}:source"), placeholder="source, if another", **_QUIET)
+    taken = known.get("sample_time")
+    when = None if taken is None else site_minute(datetime.fromisoformat(taken).astimezone(desk.zone))
+    field = key(f"{name}:sampled")
+    sampled.datetime_input(f"{label}: sampled", when, step=60, format="YYYY-MM-DD", key=field, **_QUIET)
     yield from (f"{name}:source", f"{name}:sampled")
 
 
@@ -173,8 +195,6 @@ def _measured(
         limit = key(f"{name}:uln")
         inner[-1].number_input(
             f"{label}: ULN", value=known.get("uln"), format="%g", key=limit, placeholder="ULN", **_QUIET
-        )
-            f"{label}: ULN", value=known.get("uln"), format="%g", key=key(f"{name}:uln"), placeholder="ULN", **_QUIET
         )
         yield f"{name}:uln"
 

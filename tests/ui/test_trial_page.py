@@ -212,6 +212,13 @@ def test_eligibility_is_worked_out_from_the_answers(make: Any) -> None:
     assert "E-CREA: missing" in made["findings"]
     screen.press("Record another").choose("What happened?", "eligibility")
     assert screen.widget(questions["I-AGE"].wording).value == 54.0, "the answers stand there again"
+    assert screen.widget(f"{questions['I-AGE'].wording}: source").value == "chart 12"
+    site.wait(minutes=20)
+    before = site.version
+    screen.press("Evaluate and record")
+    assert site.version == before + 1
+    again = {each["criterion"]: each for each in site.entries()[-1].payload["answers"]}
+    assert again["I-AGE"]["sample_time"][:16] == answers["I-AGE"]["sample_time"][:16], "and keep their time"
 
 
 def test_a_correction_shows_old_and_new_and_why(make: Any) -> None:

@@ -73,7 +73,7 @@ def participant_timeline(spans: Sequence[Span], marks: Sequence[Mark], today: fl
         line.mark_text(color=INK, align="left", dx=4, fontSize=12).encode(x="day:Q", y=alt.value(-6), text="said:N"),
         points.mark_point(size=110, filled=True, opacity=1),
     ]
-    chart: alt.LayerChart = alt.layer(*layers).resolve_scale(color="independent")
+    chart: alt.LayerChart = alt.layer(*layers).resolve_scale(color="independent", shape="independent")
     return finished(chart.properties(height=28 * len(lanes) + _FRAME))
 
 
