@@ -11,6 +11,7 @@ from escalation.conduct import records as r
 from escalation.conduct.decision_gates import JUSTIFICATION_LENGTH
 from escalation.conduct.roles import Permission
 from escalation.conduct.service import Receipt
+from escalation.conduct.treatment import dlt_window
 from escalation.regimens import Regimen
 from escalation.ui.conduct_acts import Attempt, Values, act
 from escalation.ui.conduct_desk import Desk
@@ -28,7 +29,7 @@ def committee_form(desk: Desk, recommendation: int) -> None:
         st.caption(f":material/block: {why}")
         return
     advice = desk.state.recommendations[recommendation].advice
-    fields = _fields(advice)
+    fields = _fields(advice, open_beside(desk))
 
     def show(key: Callable[[str], str]) -> list[str]:
         names = ask(fields[:4], key, desk.now)
@@ -46,11 +47,24 @@ def committee_form(desk: Desk, recommendation: int) -> None:
     act(desk, f"decision:committee:{recommendation}", show, write, button="Record decision", again="Continue")
 
 
-def _fields(advice: dict[str, Any]) -> list[Field]:
+def open_beside(desk: Desk) -> list[str]:
+    """The windows that do not decide and are still open, for the committee to acknowledge."""
+    found = []
+    for person in desk.state.people.values():
+        if person.first_infusion is None or person.assigned is None or person.left is not None:
+            continue
+        for window in dlt_window(desk.state, person).shown(desk.today):
+            if not window.decides and window.phase == "open" and person.outcome == "complete":
+                found.append(f"{window.name} of {person.code} is open until {window.last_date}")
+    return found
+
+
+def _fields(advice: dict[str, Any], acknowledged: list[str]) -> list[Field]:
     names = ("meeting", "attendance", "discussion", "action", "justification", "dissent", "acknowledged")
     found = {each.name: each for each in fields_of(r.CommitteeRecorded, *names)}
     action = advice["action"] if advice["action"] in found["action"].choices else None
     found["action"] = found["action"].starting(action, help="The design's recommendation is chosen at first.")
+    found["acknowledged"] = found["acknowledged"].starting("\n".join(acknowledged))
     return list(found.values())
 
 

@@ -47,7 +47,10 @@ def _choice(desk: Desk, code: str) -> None:
         go(participant=st.session_state[key] or "")
 
     place = codes.index(code) if code else None
-    st.selectbox("Participant", codes, index=place, placeholder="Everybody", key=key, on_change=chosen)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.selectbox("Participant", codes, index=place, placeholder="Everybody", key=key, on_change=chosen)
+        if code:
+            st.button("All participants", on_click=go, kwargs={"participant": ""})
 
 
 def _list(desk: Desk) -> None:

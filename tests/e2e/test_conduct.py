@@ -160,7 +160,6 @@ def test_from_the_first_consent_to_a_signed_escalation(browser: Browser, ward: W
     ingrid.choose("Propose DLT")
     ingrid.fill(**{"Criterion of the DLT definition": "infusion reaction of grade 3 or more"})
     ingrid.send("Propose")
-    shot(ingrid.page, "conduct-dlt-proposed")
     assert site.person("P002").outcome == "pending"
     ingrid.go(at("participants", "P003"))
     ingrid.choose("Withdrawal, death, completed")
@@ -174,7 +173,11 @@ def test_from_the_first_consent_to_a_signed_escalation(browser: Browser, ward: W
     assert site.person("P003").outcome == "not_evaluable"
     ingrid.close()
 
-    maria = Desk(context, served, "maria", at("adjudication"))
+    maria = Desk(context, served, "maria", "/trials")
+    maria.page.get_by_role("link", name=f"Go to {TRIAL}").click()
+    expect(maria.page.get_by_text("To do, most urgent first")).to_be_visible()
+    maria.page.get_by_role("radio", name="Adjudication", exact=True).click()
+    settled(maria.page)
     shot(maria.page, "conduct-adjudication")
     maria.pick("Outcome", "DLT")
     maria.pick("Related to the product", "probable")
@@ -208,10 +211,9 @@ def test_from_the_first_consent_to_a_signed_escalation(browser: Browser, ward: W
     for name in ("maria", "chen"):
         member = Desk(context, served, name, at("decision"))
         member.fill(Your_password=kit.PASSWORD)
-        shot(member.page, f"conduct-signature-{name}")
         member.send("Sign")
         member.close()
-    carlos = Desk(context, served, "carlos", at("decision"))
+    carlos.go(at("decision"))
     carlos.send()
     shot(carlos.page, "conduct-circulated")
     newest = site.state().effective()[-1]
