@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -33,10 +33,8 @@ from escalation.trial_cli_shared import (
     signed_in,
     utc_day,
 )
-
-if TYPE_CHECKING:
-    from escalation.conduct.roles import Permission
-    from escalation.conduct.service import Conduct
+from escalation.trial_desk import may as may
+from escalation.trial_desk import roles_today as roles_today
 
 PASSWORD = "ESCALATION_PASSWORD"
 """Environment variable with the password for signing in; signatures never read it."""
@@ -248,22 +246,3 @@ def role_named(name: str) -> Any:
         return Role(name.replace("-", "_").replace(" ", "_"))
     except ValueError:
         raise refused(f"{name!r} is not a role; one of {', '.join(Role)}") from None
-
-
-def may(conduct: Conduct, user: str, trial: str, permission: str) -> Any:
-    """Whether a user may do something today, without writing a refusal into the log."""
-    from escalation.conduct.roles import Permission, permitted
-
-    asked: Permission = Permission[permission]
-    return permitted(conduct.delegations(trial), user, trial, asked, utc_day(conduct))
-
-
-def roles_today(conduct: Conduct, user: str) -> dict[str, Any]:
-    """Roles held today, by trial."""
-    from escalation.conduct.roles import roles_held
-
-    found = {
-        trial: roles_held(conduct.delegations(trial), user, trial, utc_day(conduct))
-        for trial in conduct.ledger.trials()
-    }
-    return {trial: held for trial, held in found.items() if held}

@@ -1,4 +1,4 @@
-"""What the commands of a trial share: options, errors in words, sessions, dates and passwords.
+"""What the commands of a trial share: options, errors, output, sessions and passwords.
 
 Nothing heavy is imported before a command runs, so that help answers at once.
 """
@@ -21,10 +21,14 @@ from typer.core import TyperGroup
 from escalation.cli_shared import StudyArgument as StudyArgument
 from escalation.cli_shared import console as console
 from escalation.cli_shared import print_json as print_json
+from escalation.trial_desk import check_version as check_version
+from escalation.trial_desk import read_day as read_day
+from escalation.trial_desk import read_moment as read_moment
+from escalation.trial_desk import refusal, what_words
+from escalation.trial_desk import refused as refused
 
 if TYPE_CHECKING:
     from datetime import date, datetime
-    from zoneinfo import ZoneInfo
 
     from escalation.conduct.service import Conduct, Receipt
 
@@ -71,48 +75,6 @@ ParticipantArgument = Annotated[str, typer.Argument(metavar="PARTICIPANT", help=
 # errors -------------------------------------------------------------------------------------------
 
 
-def refusal(error: Exception) -> dict[str, Any] | None:
-    """What was refused and every reason, as plain data; None for an exit, or a command line that cannot be read."""
-    if hasattr(error, "exit_code"):
-        return None
-    from pydantic import ValidationError
-    from sqlalchemy.exc import SQLAlchemyError
-
-    from escalation.conduct.accounts import SessionEndedError
-    from escalation.conduct.gates import GateRefused
-    from escalation.conduct.ledger import StaleVersionError
-    from escalation.errors import EscalationError
-
-    kind = type(error).__name__
-    form: dict[str, Any] = {"refused": kind, "message": str(error), "reasons": [str(error)]}
-    if isinstance(error, GateRefused):
-        return form | {"message": f"{what_words(error.what)} refused", "reasons": list(error.reasons)}
-    if isinstance(error, SessionEndedError):
-        message = f"{error} with: escalation trial sign-in NAME"
-        return form | {"message": message, "reasons": [message]}
-    if isinstance(error, StaleVersionError):
-        since = [f"entry {e.seq}: {what_words(e.type)} by {e.actor}, {e.recorded_at}" for e in error.since]
-        return form | {"expected": error.expected, "found": error.found, "reasons": since or [str(error)]}
-    if isinstance(error, ValidationError):
-        faults = [f"{'.'.join(map(str, each['loc'])) or 'record'}: {each['msg']}" for each in error.errors()]
-        return form | {"message": "the record cannot be made", "reasons": faults}
-    if isinstance(error, SQLAlchemyError):
-        message = f"the database refuses: {getattr(error, 'orig', None) or type(error).__name__}; nothing was recorded"
-        return form | {"message": message, "reasons": [message]}
-    if isinstance(error, OSError):
-        message = f"{error.filename or 'file'}: {error.strerror or error}"
-        return form | {"message": message, "reasons": [message]}
-    if isinstance(error, EscalationError) or type(error) is LookupError:
-        return form
-    message = f"unexpected {kind}: {error}; check the trial with verify, and report this"
-    return form | {"message": message, "reasons": [message]}
-
-
-def what_words(kind: str) -> str:
-    """The type of an entry in words."""
-    return kind.replace("_", " ").replace("dlt", "DLT")
-
-
 class Refusing(TyperGroup):
     """Commands whose refusals are in words, or in JSON for programs, with exit code 2."""
 
@@ -126,6 +88,9 @@ class Refusing(TyperGroup):
             form = refusal(error)
             if form is None:
                 raise
+            if form["refused"] == "SessionEndedError":
+                message = f"{form['message']} with: escalation trial sign-in NAME"
+                form |= {"message": message, "reasons": [message]}
         if ctx.meta.get(_JSON):
             print_json(form)
         else:
@@ -242,13 +207,6 @@ def keep_session(conduct: Conduct, token: str | None) -> None:
         raise
 
 
-def refused(message: str) -> Exception:
-    """An act that makes no sense as asked."""
-    from escalation.conduct.service import ConductError
-
-    return ConductError(message)
-
-
 def ask_password(from_stdin: bool, prompt: str = "Password", *, confirm: bool = False) -> str:
     """A password from the keyboard, or one line of standard input; never from an argument."""
     if from_stdin:
@@ -257,51 +215,6 @@ def ask_password(from_stdin: bool, prompt: str = "Password", *, confirm: bool = 
             raise typer.Abort
         return line.rstrip("\r\n")
     return str(typer.prompt(prompt, hide_input=True, confirmation_prompt=confirm, err=True))
-
-
-def check_version(conduct: Conduct, trial: str, expected: int | None) -> None:
-    """Refuse when others have recorded since, before a password is asked for or an entry is looked up in vain."""
-    from escalation.conduct.ledger import StaleVersionError
-
-    found = conduct.ledger.head(trial).seq
-    if expected is not None and expected != found:
-        since = conduct.ledger.entries(trial, expected) if expected < found else ()
-        raise StaleVersionError(trial, expected, found, since)
-
-
-# dates and times --------------------------------------------------------------------------------
-
-
-def read_day(text: str, today: date) -> date:
-    """A date: ``2026-03-03``, ``today`` or ``yesterday``."""
-    from datetime import date, timedelta
-
-    if text in ("today", "yesterday"):
-        return today - timedelta(days=text == "yesterday")
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise refused(f"{text!r} is no date; write 2026-03-03, today or yesterday") from None
-
-
-def read_moment(text: str, zone: ZoneInfo, now: datetime) -> datetime:
-    """A moment: with its offset, or in the site's time, or ``now``; refused where the clock change makes it unclear."""
-    from datetime import UTC, datetime
-
-    if text == "now":
-        return now.astimezone(zone).replace(microsecond=0)
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise refused(f"{text!r} is no time; write 2026-03-03T09:30, with +01:00 where needed, or now") from None
-    if moment.tzinfo is not None:
-        return moment
-    first, second = moment.replace(tzinfo=zone, fold=0), moment.replace(tzinfo=zone, fold=1)
-    if first.utcoffset() != second.utcoffset():
-        twice = first.astimezone(UTC) < second.astimezone(UTC)
-        why = "happens twice" if twice else "does not exist"
-        raise refused(f"{text} {why} in {zone}, where the clock changes; write it with its offset from UTC")
-    return first
 
 
 # small helpers ------------------------------------------------------------------------------------

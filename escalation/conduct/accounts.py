@@ -82,6 +82,16 @@ def _token_hash(token: str) -> Hidden:
     return Hidden(hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest())
 
 
+def _lives(now: datetime) -> sa.ColumnElement[bool]:
+    """Whether a session still counts at a moment."""
+    return sa.and_(
+        sessions_table.c.ended_at.is_(None),
+        sessions_table.c.seen_at > now - IDLE,
+        sessions_table.c.started_at > now - ABSOLUTE,
+        sa.exists().where(accounts_table.c.name == sessions_table.c.account, accounts_table.c.active.is_(True)),
+    )
+
+
 def _user(row: Row[Any]) -> User:
     return User(row.name, row.full_name, row.active, row.temporary)
 
@@ -219,13 +229,7 @@ class Accounts:
         """The person whose session this is, asked at every call; the session counts as used."""
         now = self.now()
         mine = sessions_table.c.token_hash == _token_hash(token)
-        lives = sa.and_(
-            sessions_table.c.ended_at.is_(None),
-            sessions_table.c.seen_at > now - IDLE,
-            sessions_table.c.started_at > now - ABSOLUTE,
-            sa.exists().where(accounts_table.c.name == sessions_table.c.account, accounts_table.c.active.is_(True)),
-        )
-        use = sessions_table.update().where(mine, lives).values(seen_at=now).returning(sessions_table.c.account)
+        use = sessions_table.update().where(mine, _lives(now)).values(seen_at=now).returning(sessions_table.c.account)
         with self._engine.begin() as connection:
             name = connection.execute(use).scalar()
             if name is not None:
@@ -234,6 +238,16 @@ class Accounts:
             self._end_expired(connection, mine)
             ended = connection.execute(sa.select(sessions_table.c.ended).where(mine)).scalar()
         raise SessionEndedError(SessionEnd(ended) if ended else SessionEnd.UNKNOWN)
+
+    def watching(self, token: str) -> User:
+        """The person whose session this is, without the session counting as used: for what refreshes by itself."""
+        mine = sessions_table.c.token_hash == _token_hash(token)
+        owner = sa.select(sessions_table.c.account).where(mine, _lives(self.now())).scalar_subquery()
+        with self._engine.connect() as connection:
+            row = connection.execute(sa.select(accounts_table).where(accounts_table.c.name == owner)).first()
+        if row is None:
+            raise SessionEndedError(SessionEnd.UNKNOWN)
+        return _user(row)
 
     def sign_out(self, token: str) -> None:
         """End a session; one that has ended already stays as it is."""

@@ -17,10 +17,10 @@ class ConductError(EscalationError):
     """An act that makes no sense for the trial as it stands."""
 
 
-_UNCORRECTABLE = frozenset({"type", "signature", "verdict", "answers", "findings"})
+UNCORRECTABLE = frozenset({"type", "signature", "verdict", "answers", "findings"})
 """Fields that are worked out or signed; a new record supersedes them."""
 
-_FIXED = frozenset(
+FIXED = frozenset(
     {
         "trial_opened",
         "protocol_amended",
@@ -73,9 +73,9 @@ def correction(recorded: Sequence[Entry], entry: int, field: str, new: Any) -> r
     target = entries.get(entry)
     if target is None:
         raise ConductError(f"entry {entry} does not exist; entries run from 1 to {len(entries)}")
-    if target.type in _FIXED:
+    if target.type in FIXED:
         raise ConductError(f"a {target.type.replace('_', ' ')} cannot be corrected; it is superseded by a new one")
-    if field not in target.payload or field in _UNCORRECTABLE:
+    if field not in target.payload or field in UNCORRECTABLE:
         raise ConductError(f"entry {entry} has no field {field!r} that can be corrected")
     old = target.payload[field]
     for earlier in entries.values():

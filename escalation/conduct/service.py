@@ -59,6 +59,16 @@ class Conduct:
         self.authorise(token, trial, Permission.READ_TRIAL)
         return self._state(trial)
 
+    def watched(self, token: str, trial: str) -> ConductState:
+        """The trial as it stands, for a page that goes on showing what its reader has opened.
+
+        Needs read permission as ``state`` does, but is neither use of the session nor written to the account log.
+        """
+        user, state = self.accounts.watching(token), self._state(trial)
+        today = self.accounts.now().astimezone(state.zone).date()
+        permitted(self.delegations(trial), user.name, trial, Permission.READ_TRIAL, today).enforce()
+        return state
+
     def _state(self, trial: str) -> ConductState:
         known = self._known.get(trial)
         if known is not None:

@@ -105,6 +105,24 @@ def noted(text: str, note: str) -> Markup:
     return Markup(f"{escape(text)}<br><small>{escape(note)}</small>")
 
 
+def records(headers: Sequence[str], rows: Iterable[Sequence[str | Markup]], caption: str = "") -> None:
+    """A table of texts, read from the left."""
+    st.html(table_html(headers, rows, caption).replace('class="esc"', 'class="esc esc-texts"', 1))
+
+
+def tag(said: str) -> Markup:
+    """A word set apart: a state, a role, a kind."""
+    return Markup(f'<span class="esc-tag">{escape(said)}</span>')
+
+
+def lines(listed: Iterable[tuple[str, str]]) -> None:
+    """What is to be done, a line each: how urgent in one word, and what it is."""
+    inside = "".join(
+        f'<li class="esc-{escape(tone)}"><b>{escape(tone)}</b> {escape(said)}</li>' for tone, said in listed
+    )
+    st.html(f'<ul class="esc-lines">{inside}</ul>')
+
+
 def bar(share: float, said: str, tone: str) -> Markup:
     """A share as a number with a bar behind it."""
     width = f"{100 * min(max(share, 0.0), 1.0):.1f}%"

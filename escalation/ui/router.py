@@ -32,6 +32,13 @@ def _page(module: str) -> Callable[[], None]:
     return page
 
 
+def page_named(name: str) -> st.Page:
+    """A page by the last part of its address, for links to it."""
+    listed = {each[0]: each for section in PAGES.values() for each in section}
+    _, title, icon = listed[name]
+    return st.Page(_page(name), title=title, icon=icon, url_path=name, default=name == "start")
+
+
 def pages() -> dict[str, list[st.Page]]:
     """The pages as Streamlit knows them, by section."""
     return {

@@ -6,6 +6,8 @@ serves the pages), else from this tab's memory. Whether it still counts is asked
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final, NoReturn
 from urllib.parse import quote, urlsplit
 
@@ -13,6 +15,7 @@ import streamlit as st
 
 from escalation.conduct.accounts import Accounts, SessionEndedError, User
 from escalation.conduct.installation import default_database
+from escalation.conduct.passwords import Passwords
 from escalation.conduct.service import INSTALLATION, Conduct
 from escalation.conduct.store import Ledger, migrate
 from escalation.errors import EscalationError
@@ -24,19 +27,32 @@ SIGN_OUT: Final = "/account/sign-out"
 _TOKEN: Final = "conduct_token"
 _CONDUCT: Final = "conduct_service"
 
+passwords: Passwords | None = None
+"""How passwords are hashed; as the accounts do it when None."""
 served = False
 """Whether the pages are served together with the sign-in routes, which keep the token in a cookie."""
 
 
 @st.cache_resource(show_spinner=False)
 def _ledger(database: str) -> Ledger:
+    if "://" not in database:
+        Path(database).parent.mkdir(parents=True, exist_ok=True)
     migrate(database)
-    return Ledger.open(database)
+    return Ledger.open(database, clock=_now)
+
+
+def clock() -> datetime:
+    """The installation's clock."""
+    return datetime.now(UTC)
+
+
+def _now() -> datetime:
+    return clock()  # looked up at every call, so that a test can move it
 
 
 def accounts() -> Accounts:
     """The accounts of the installation."""
-    return Accounts(_ledger(default_database()).engine)
+    return Accounts(_ledger(default_database()).engine, clock=_now, passwords=passwords)
 
 
 def conduct() -> Conduct:
@@ -44,8 +60,7 @@ def conduct() -> Conduct:
     database = default_database()
     kept = st.session_state.get(_CONDUCT)
     if kept is None or kept[0] != database:
-        ledger = _ledger(database)
-        kept = st.session_state[_CONDUCT] = (database, Conduct(ledger, Accounts(ledger.engine)))
+        kept = st.session_state[_CONDUCT] = (database, Conduct(_ledger(database), accounts()))
     service: Conduct = kept[1]
     return service
 

@@ -39,11 +39,12 @@ class Served:
             "ESCALATION_DATABASE": self.database,
             "ESCALATION_SESSION": str(folder / "sessions.json"),
         }
+        self.command = [sys.executable, "-m", "escalation.cli"]
         self._log = (folder / "server.log").open("w")
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "escalation.cli", "app", "--port", str(self.port), "--no-browser"]
+        command = [*self.command, "app", "--port", str(self.port), "--no-browser"]
         self.process = subprocess.Popen(command, env=self.environment, stdout=self._log, stderr=subprocess.STDOUT)
         for _ in range(240):
             try:

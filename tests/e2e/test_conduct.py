@@ -1,0 +1,304 @@
+"""Conduct: a trial lived through in the browser, and what keeps its records right."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, expect
+
+from escalation.conduct import records as r
+from escalation.conduct.roles import Role
+from tests.conduct import kit
+from tests.e2e.hand_clock import SharedClock
+from tests.e2e.kit import Served, settled, shot, sign_in
+
+TRIAL = "NCT07212335"
+OTHER = "T-2"
+START = datetime(2026, 1, 5, 1, 0, tzinfo=UTC)
+
+
+class ServedByHand(Served):
+    """The front end on a clock that the test moves."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.clock = SharedClock(folder / "clock.txt")
+        self.clock.moment = START
+
+    def start(self) -> None:
+        self.command = [sys.executable, "-m", "tests.e2e.hand_clock", str(self.clock.file)]
+        super().start()
+
+
+class BrowserSite(kit.Site):
+    """The trial site of the conduct tests, on the clock and database of a served front end."""
+
+    def __init__(self, served: ServedByHand) -> None:
+        self._shared = served.clock
+        super().__init__(served.folder, "nct07212335", trial=TRIAL, zone="Asia/Shanghai", signatures_needed=2)
+
+    @property
+    def clock(self) -> Any:
+        return self._shared
+
+    @clock.setter
+    def clock(self, _: Any) -> None:
+        """The clock is the served one."""
+
+
+Ward = tuple[ServedByHand, BrowserSite]
+
+
+@pytest.fixture(scope="module")
+def ward(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ward]:
+    served = ServedByHand(tmp_path_factory.mktemp("ward"))
+    site = BrowserSite(served)
+    for name, role in {"ingrid": Role.INVESTIGATOR, "carlos": Role.COORDINATOR, "maria": Role.COMMITTEE_MEMBER}.items():
+        site.delegate(name, role, trial=OTHER)
+    token = site.token("ingrid")
+    site.conduct.open_trial(token, OTHER, kit.study(), kit.PASSWORD)
+    site.conduct.record(token, OTHER, r.Screened(participant="P900"))
+    served.start()
+    yield served, site
+    served.stop()
+    site.close()
+
+
+def at(view: str, participant: str = "", trial: str = TRIAL) -> str:
+    return f"/trial?trial={trial}&view={view}" + (f"&participant={participant}" if participant else "")
+
+
+class Desk:
+    """Somebody at a browser, signed in."""
+
+    def __init__(self, browser: Browser | BrowserContext, served: Served, name: str, where: str) -> None:
+        self.page = browser.new_page()
+        self.page.set_default_timeout(15_000)
+        self.page.set_viewport_size({"width": 1400, "height": 1000})
+        self.served, self.name = served, name
+        sign_in(self.page, served, name, kit.PASSWORD, where)
+
+    def go(self, where: str) -> None:
+        self.page.goto(self.served.url + where)
+        settled(self.page)
+
+    def choose(self, act: str) -> None:
+        self.page.get_by_role("radio", name=act, exact=True).click()
+        settled(self.page)
+
+    def fill(self, **values: str) -> None:
+        for label, value in values.items():
+            named = self.page.get_by_label(label.replace("_", " "))
+            self.page.locator("input, textarea").and_(named).first.fill(value)
+
+    def pick(self, group: str, option: str) -> None:
+        self.page.get_by_role("radiogroup", name=group).get_by_text(option, exact=True).click()
+
+    def send(self, button: str = "Record") -> None:
+        self.page.get_by_role("button", name=button, exact=True).click()
+        expect(self.page.get_by_text("Recorded.")).to_be_visible()
+        settled(self.page)
+
+    def another(self, button: str = "Record another") -> None:
+        self.page.get_by_role("button", name=button, exact=True).click()
+        settled(self.page)
+
+    def close(self) -> None:
+        self.page.close()
+
+
+def infusion(desk: Desk) -> None:
+    """The bedside form, filled."""
+    desk.choose("Infusion")
+    desk.fill(**{"Body weight used (kg)": "60", "Cells given (10^6)": "120", "Viability (%)": "92"})
+    desk.fill(**{"Lot or bag": "LOT-1", "Release certificate": "CERT-1", "Verified by": "nurse B"})
+    desk.send()
+
+
+def test_from_the_first_consent_to_a_signed_escalation(browser: Browser, ward: Ward) -> None:
+    served, site = ward
+    context = browser.new_context()
+    ingrid = Desk(context, served, "ingrid", at("participants"))
+    ingrid.fill(Participant_code="P001")
+    ingrid.send("Record screening")
+    ingrid.go(at("participants", "P001"))
+    ingrid.choose("Consent")
+    ingrid.fill(Version_of_the_consent_form="1.0")
+    ingrid.send()
+    ingrid.another()
+    ingrid.choose("Eligibility")
+    ingrid.pick("Eligibility as assessed", "eligible")
+    ingrid.send()
+    ingrid.another()
+    ingrid.choose("Assign")
+    ingrid.page.get_by_test_id("stFormSubmitButton").get_by_role("button", name="Assign").click()
+    expect(ingrid.page.get_by_text("dose level 1, frequency level 1, sentinel")).to_be_visible()
+    ingrid.another()
+    infusion(ingrid)
+    shot(ingrid.page, "conduct-receipt")
+    assert site.person("P001").outcome == "pending"
+
+    site.wait(days=14, hours=1)
+    site.treat("P002")
+    site.wait(days=3)
+    site.treat("P003")
+    site.wait(days=2)
+    ingrid.close()
+    ingrid = Desk(context, served, "ingrid", at("participants", "P002"))
+    ingrid.choose("Adverse event")
+    ingrid.fill(CTCAE_term="Infusion related reaction", **{"Event in the reporter's words": "chills, hypotension"})
+    ingrid.pick("CTCAE grade", "3")
+    ingrid.pick("Related to the product", "probable")
+    ingrid.send()
+    ingrid.another()
+    ingrid.choose("Propose DLT")
+    ingrid.fill(**{"Criterion of the DLT definition": "infusion reaction of grade 3 or more"})
+    ingrid.send("Propose")
+    assert site.person("P002").outcome == "pending"
+    ingrid.go(at("participants", "P003"))
+    ingrid.choose("Withdrawal, death, completed")
+    ingrid.pick("How the participation ends", "withdrew consent (nothing more is collected)")
+    ingrid.fill(Why="moved away")
+    ingrid.send()
+    ingrid.another()
+    ingrid.choose("Not evaluable")
+    ingrid.fill(Why="withdrew consent in the window")
+    ingrid.send()
+    assert site.person("P003").outcome == "not_evaluable"
+    ingrid.close()
+
+    maria = Desk(context, served, "maria", "/trials")
+    maria.page.get_by_role("link", name=f"Go to {TRIAL}").click()
+    expect(maria.page.get_by_text("To do, most urgent first")).to_be_visible()
+    maria.page.get_by_role("radio", name="Adjudication", exact=True).click()
+    settled(maria.page)
+    shot(maria.page, "conduct-adjudication")
+    maria.pick("Outcome", "DLT")
+    maria.pick("Related to the product", "probable")
+    maria.fill(What_was_weighed="Grade 3, within the window, related.", Your_password=kit.PASSWORD)
+    maria.send("Sign and record")
+    assert site.person("P002").outcome == "dlt"
+    maria.close()
+
+    site.wait(days=1)
+    site.treat("P004")
+    site.complete("P001")
+    site.complete("P004")
+    assert site.decide()
+    for code, days in (("P005", 3), ("P006", 14), ("P007", 3)):
+        site.wait(days=days)
+        site.treat(code)
+    for code in ("P005", "P006", "P007"):
+        site.complete(code)
+
+    stefan = Desk(context, served, "stefan", at("decision"))
+    stefan.send("Take snapshot")
+    stefan.another("Continue")
+    stefan.send("Record recommendation")
+    stefan.another("Continue")
+    expect(stefan.page.locator(".esc-say")).to_contain_text("level 2")
+    stefan.close()
+    carlos = Desk(context, served, "carlos", at("decision"))
+    carlos.fill(Meeting="SRC 2", Attendance="Maria Tester, chair\nChen Tester", What_was_weighed="Data complete.")
+    shot(carlos.page, "conduct-committee")
+    carlos.send("Record decision")
+    for name in ("maria", "chen"):
+        member = Desk(context, served, name, at("decision"))
+        member.fill(Your_password=kit.PASSWORD)
+        member.send("Sign")
+        member.close()
+    carlos.go(at("decision"))
+    carlos.send()
+    shot(carlos.page, "conduct-circulated")
+    newest = site.state().effective()[-1]
+    assert newest.committee.action == "escalate"
+    assert {each["user"] for each in newest.signatures} == {"maria", "chen"}
+    assert newest.circulated
+    carlos.go(at("dashboard"))
+    expect(carlos.page.get_by_text("level 2", exact=True)).to_be_visible()
+    shot(carlos.page, "conduct-dashboard")
+    assert site.verify().ok
+    context.close()
+
+
+# what keeps records right ---------------------------------------------------------------------------
+
+
+def entries(site: BrowserSite, kind: str) -> list[Any]:
+    return [entry for entry in site.conduct.ledger.entries(OTHER) if entry.type == kind]
+
+
+def test_a_double_click_writes_one_row(browser: Browser, ward: Ward) -> None:
+    served, site = ward
+    context = browser.new_context()
+    desk = Desk(context, served, "ingrid", at("participants", "P900", OTHER))
+    desk.choose("Deviation")
+    for gap in (0, 120, 400):
+        before = len(entries(site, "deviation"))
+        desk.fill(Category="visit", Description=f"with a gap of {gap} ms")
+        button = desk.page.get_by_role("button", name="Record", exact=True)
+        button.dispatch_event("click")
+        desk.page.wait_for_timeout(gap)
+        if button.count():
+            button.dispatch_event("click")
+        expect(desk.page.get_by_text("Recorded.")).to_be_visible()
+        settled(desk.page)
+        assert len(entries(site, "deviation")) == before + 1
+        desk.another()
+        desk.choose("Deviation")
+    context.close()
+
+
+def test_a_stale_tab_is_refused_and_told_what_changed(browser: Browser, ward: Ward) -> None:
+    served, site = ward
+    context = browser.new_context()
+    first = Desk(context, served, "ingrid", at("participants", "P900", OTHER))
+    first.choose("Deviation")
+    first.fill(Category="visit", Description="typed in the first tab")
+    second = Desk(context, served, "carlos", at("participants", "P900", OTHER))
+    second.choose("Deviation")
+    second.fill(Category="dosing", Description="recorded in the second tab")
+    second.send()
+    before = len(entries(site, "deviation"))
+    page = first.page
+    page.get_by_role("button", name="Record", exact=True).click()
+    expect(page.get_by_text("Nothing was recorded: others have recorded")).to_be_visible()
+    row = page.get_by_role("row", name=re.compile("deviation.*P900.*carlos")).first
+    expect(row).to_be_visible()
+    assert len(entries(site, "deviation")) == before
+    shot(page, "conduct-stale")
+    page.get_by_role("button", name="I have read it; keep what I entered").click()
+    settled(page)
+    expect(page.get_by_role("textbox", name="Description").first).to_have_value("typed in the first tab")
+    first.send()
+    assert entries(site, "deviation")[-1].payload["description"] == "typed in the first tab"
+    page.reload()
+    settled(page)
+    expect(page.get_by_role("row", name=re.compile("typed in the first tab")).first).to_be_visible()
+    context.close()
+
+
+def test_a_role_cannot_act_by_address_and_a_deactivated_session_ends(browser: Browser, ward: Ward) -> None:
+    served, site = ward
+    context = browser.new_context()
+    maria = Desk(context, served, "maria", at("participants", "P900", OTHER))
+    expect(maria.page.get_by_role("radio", name="Query", exact=True)).to_be_visible()
+    expect(maria.page.get_by_role("radio", name="Consent", exact=True)).to_have_count(0)
+    maria.go(at("participants", "", OTHER))
+    expect(maria.page.get_by_text("who may not screen")).to_be_visible()
+    stefan = Desk(browser.new_context(), served, "stefan", at("dashboard", "", OTHER))
+    expect(stefan.page.get_by_text("has no delegation in T-2")).to_be_visible()
+    site.conduct.accounts.deactivate("mona", by="admin", reason="left")
+    site.conduct.accounts.reactivate("mona", by="admin", reason="came back")
+    mona = Desk(browser.new_context(), served, "mona", at("dashboard"))
+    expect(mona.page.get_by_text("To do, most urgent first")).to_be_visible()
+    site.conduct.accounts.deactivate("mona", by="admin", reason="left the hospital")
+    mona.page.get_by_role("radio", name="Participants", exact=True).click()
+    expect(mona.page.get_by_text("the account was deactivated")).to_be_visible()
+    context.close()
