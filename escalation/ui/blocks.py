@@ -1,4 +1,4 @@
-"""What pages are made of besides Streamlit's widgets: headings, cards, tables, faults and the line that traces a number."""
+"""What pages are made of besides Streamlit's widgets: headings, cards, tables, faults and what traces a number."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Final
 import streamlit as st
 
 from escalation import __version__
-from escalation.errors import EscalationError, StudyError
+from escalation.errors import EscalationError, Fault, StudyError
 from escalation.study import Study
 
 _CSS: Final = Path(__file__).with_name("style.css")
@@ -57,20 +57,28 @@ def cards(listed: Iterable[tuple[str, str, str]]) -> None:
     st.html(f'<div class="esc-cards">{inside}</div>')
 
 
-def table(headers: Sequence[str], rows: Iterable[Sequence[str | Markup]], caption: str = "") -> None:
-    """A table that screen readers can read and phones can scroll; the first column heads its row."""
-    st.html(table_html(headers, rows, caption))
+def table(
+    headers: Sequence[str], rows: Iterable[Sequence[str | Markup]], caption: str = "", *, text: bool = False
+) -> None:
+    """A table that screen readers can read and phones can scroll; the first column heads its row.
+
+    ``text`` tells that the cells are words, not numbers.
+    """
+    st.html(table_html(headers, rows, caption, text=text))
 
 
-def table_html(headers: Sequence[str], rows: Iterable[Sequence[str | Markup]], caption: str = "") -> str:
+def table_html(
+    headers: Sequence[str], rows: Iterable[Sequence[str | Markup]], caption: str = "", *, text: bool = False
+) -> str:
     """The table as HTML text."""
     head = "".join(f'<th scope="col">{escape(each)}</th>' for each in headers)
     body = "".join(
         "<tr>" + "".join(_cell(cell, first=not position) for position, cell in enumerate(row)) + "</tr>" for row in rows
     )
     title = f"<caption>{escape(caption)}</caption>" if caption else ""
+    kind = "esc words" if text else "esc"
     return (
-        f'<div class="esc-scroll" tabindex="0"><table class="esc">{title}<thead><tr>{head}</tr></thead>'
+        f'<div class="esc-scroll" tabindex="0"><table class="{kind}">{title}<thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
     )
 
@@ -94,6 +102,17 @@ def show_refusal(error: EscalationError) -> None:
         table(("where", "what is wrong", "what to do"), rows)
     else:
         st.error(str(error))
+
+
+def faults(listed: Iterable[Fault]) -> None:
+    """Faults one below the other: where, what is wrong, how to mend it."""
+    entries = "".join(
+        f"<li><code>{escape(fault.path or 'study')}</code> {escape(fault.problem)}"
+        + (f"<br><small>{escape(fault.remedy)}</small>" if fault.remedy else "")
+        + "</li>"
+        for fault in listed
+    )
+    st.html(f'<ul class="esc-faults" aria-label="Things to mend">{entries}</ul>')
 
 
 @contextmanager
