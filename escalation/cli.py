@@ -216,14 +216,12 @@ def table(
     from escalation.errors import EngineError
     from escalation.report.forms import table_form
     from escalation.report.tables import print_table
+    from escalation.report.wording import why_no_table
 
     loaded = _load(study, design, set_)
     found = loaded.protocol.rule.design.table()
     if found is None:
-        raise EngineError(
-            f"{loaded.protocol.rule.design.label} decides on more than the counts at the current regimen, so it has no "
-            "table; use: escalation pathways"
-        )
+        raise EngineError(f"{why_no_table(loaded.protocol.rule.design)}; use: escalation pathways")
     if as_json:
         _print_json(table_form(found))
     else:

@@ -94,6 +94,45 @@ def bar(share: float, said: str, tone: str) -> Markup:
     return Markup(f'<span class="esc-bar" style="--share:{width};--tone:{tone}"><span>{escape(said)}</span></span>')
 
 
+def letter(text: str, colour: str, word: str) -> Markup:
+    """A letter on its colour; the word is read out and shown on hovering."""
+    return Markup(
+        f'<span class="esc-cell" style="background:{escape(colour)}" title="{escape(word)}">'
+        f'{escape(text)}<span class="esc-read">, {escape(word)}</span></span>'
+    )
+
+
+def legend(listed: Iterable[tuple[str, str, str]]) -> None:
+    """What letters on colours mean: letter, colour, word."""
+    inside = "".join(f"<li>{letter(text, colour, word).html} {escape(word)}</li>" for text, colour, word in listed)
+    st.html(f'<ul class="esc-legend">{inside}</ul>')
+
+
+def mark(text: str, *, good: bool) -> Markup:
+    """A verdict: a sign and a word."""
+    return Markup(f'<span class="esc-{"good" if good else "bad"}">{"✓" if good else "✗"} {escape(text)}</span>')
+
+
+def say(text: str) -> None:
+    """The one sentence a page is opened for."""
+    st.html(f'<p class="esc-say" role="status">{escape(text)}</p>')
+
+
+def nested(lines: Sequence[tuple[int, str, str]]) -> None:
+    """A nested list: depth, what stands out, and the rest of each entry."""
+    html, depth = "", -1
+    for here, head, rest in lines:
+        html += "<ul>" * (here - depth) if here > depth else "</li>" + "</ul></li>" * (depth - here)
+        html += f"<li><b>{escape(head)}</b> {escape(rest)}"
+        depth = here
+    st.html(f'<div class="esc-nested">{html}{"</li></ul>" * (depth + 1)}</div>')
+
+
+def plain(text: str) -> str:
+    """Text in which Markdown has nothing to read."""
+    return "".join(f"\\{each}" if each in "\\`*_{}[]()#+-.!|~$<>:" else each for each in text)
+
+
 def show_refusal(error: EscalationError) -> None:
     """What was refused, each fault with its path and how to mend it."""
     if isinstance(error, StudyError):

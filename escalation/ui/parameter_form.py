@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from escalation.errors import Fault
 from escalation.plain_data import NOTHING
 from escalation.study_text import Path
+from escalation.ui.blocks import plain
 from escalation.ui.form_kinds import (
     AsWritten,
     Choice,
@@ -271,7 +272,7 @@ class Form:
             return
         inner = starts[now].kind
         if isinstance(inner, Group):
-            st.caption(_escaped(" ".join((inner.model.__doc__ or "").split("\n\n")[0].split())))
+            st.caption(plain(" ".join((inner.model.__doc__ or "").split("\n\n")[0].split())))
             self._group(inner, path, value, before, number)
         elif not isinstance(inner, Choice):
             self._entry(Field(str(path[-1]), label_of(now), inner, "", NOTHING), path, value, before)
@@ -332,7 +333,7 @@ class Form:
         for fault in self.faults:
             if fault.path == here:
                 remedy = f" ({fault.remedy})" if fault.remedy else ""
-                st.markdown(f":red[:material/error: {_escaped(fault.problem + remedy)}]")
+                st.markdown(f":red[:material/error: {plain(fault.problem + remedy)}]")
 
 
 def _name_of(path: Path) -> str:
@@ -360,10 +361,5 @@ def _help(each: Field) -> str:
     if not each.required and not isinstance(each.kind, OneOf | Group | Several):
         default = LEFT_OUT if each.default is None else written(each.default)
         if default != '""':
-            said.append(f"Default: {_escaped(default)}.")
+            said.append(f"Default: {plain(default)}.")
     return " ".join(said)
-
-
-def _escaped(text: str) -> str:
-    """Text in which Markdown has nothing to read."""
-    return "".join(f"\\{letter}" if letter in "\\`*_{}[]()#+-.!|~$<>:" else letter for letter in text)

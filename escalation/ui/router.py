@@ -32,15 +32,15 @@ def _page(module: str) -> Callable[[], None]:
     return page
 
 
+def page_of(name: str) -> st.Page:
+    """A page by its module, for links and for going there."""
+    listed = next(each for section in PAGES.values() for each in section if each[0] == name)
+    return st.Page(_page(name), title=listed[1], icon=listed[2], url_path=name, default=name == "start")
+
+
 def pages() -> dict[str, list[st.Page]]:
     """The pages as Streamlit knows them, by section."""
-    return {
-        section: [
-            st.Page(_page(name), title=title, icon=icon, url_path=name, default=name == "start")
-            for name, title, icon in listed
-        ]
-        for section, listed in PAGES.items()
-    }
+    return {section: [page_of(name) for name, _, _ in listed] for section, listed in PAGES.items()}
 
 
 def main() -> None:

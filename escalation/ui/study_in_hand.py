@@ -13,6 +13,8 @@ from escalation.ui import workspace
 ADDRESS: Final = "study"
 """Query parameter that names the study."""
 FIRST: Final = "nct07212335"
+REPLACED: Final = "replaced_studies"
+"""Where this tab remembers the versions that later ones took the place of."""
 _KEY: Final = "study_in_hand"
 _CHOICE: Final = "study_choice"
 
@@ -48,6 +50,7 @@ def take(text_or_preset: str, *, instead_of: str | None = None) -> None:
     own = st.session_state.setdefault("own_studies", [])
     if instead_of in own:
         own.remove(instead_of)
+        st.session_state.setdefault(REPLACED, []).append(instead_of)
     if not is_preset and key not in own:
         own.append(key)
 
