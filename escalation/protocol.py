@@ -37,14 +37,14 @@ class Dose(Model):
     """One dose level."""
 
     amount: float = Field(gt=0, description="Amount per infusion, in the unit of the regimens.")
-    label: str = ""
+    label: str = Field(default="", description="Short name on screens and in tables.")
 
 
 class Frequency(Model):
     """One frequency level: the days of infusion, day 0 being the first."""
 
     days: tuple[int, ...] = Field(min_length=1, description="Days of infusion; the first is 0.")
-    label: str = ""
+    label: str = Field(default="", description="Short name on screens and in tables.")
 
     @field_validator("days")
     @classmethod
@@ -112,8 +112,8 @@ class Regimens(Model):
 class Start(Model):
     """Where escalation starts."""
 
-    dose: int = Field(default=1, ge=1)
-    frequency: int = Field(default=1, ge=1)
+    dose: int = Field(default=1, ge=1, description="Dose level of the first cohort, counted from 1.")
+    frequency: int = Field(default=1, ge=1, description="Frequency level of the first cohort, counted from 1.")
 
 
 class Stagger(Model):
@@ -146,7 +146,7 @@ class Protocol(Model):
     dlt_definition: str = Field(default="", description="What counts as a DLT, in the protocol's words.")
     design: dict[str, Any] = Field(description="The design's name and its parameters.")
     guards: tuple[ListedGuard, ...] = Field(default=(), description="Safety rules applied after the design, in order.")
-    cohort_size: int = Field(default=3, ge=1)
+    cohort_size: int = Field(default=3, ge=1, description="Participants of a cohort.")
     start: Start = Field(default_factory=Start)
     max_patients: int | None = Field(
         default=None, ge=1, description="Most evaluable participants, escalation and expansion together."
@@ -154,7 +154,9 @@ class Protocol(Model):
     last_cohort: Literal["whole", "partial"] = Field(
         default="whole", description="Whether a last cohort that does not fit is left out or made smaller."
     )
-    expansion: Expansion | None = None
+    expansion: Expansion | None = Field(
+        default=None, description="More participants at the regimen selected, after escalation."
+    )
     stagger: Stagger = Field(default_factory=Stagger)
     review_lag_days: int = Field(default=0, ge=0, description="Days from the last datum needed to the decision.")
     escalate_when: Literal["certain", "windows_complete"] = Field(

@@ -272,7 +272,7 @@ class Form:
             return
         inner = starts[now].kind
         if isinstance(inner, Group):
-            st.caption(plain(" ".join((inner.model.__doc__ or "").split("\n\n")[0].split())))
+            st.caption(plain(" ".join((inner.model.__doc__ or "").split("\n\n")[0].replace("`", "").split())))
             self._group(inner, path, value, before, number)
         elif not isinstance(inner, Choice):
             self._entry(Field(str(path[-1]), label_of(now), inner, "", NOTHING), path, value, before)

@@ -151,7 +151,9 @@ def _preview(now: Draft, position: int) -> None:
     grid = study.protocol.grid
     said = " / ".join(" ".join(f"{p:.4g}" for p in row) for row in grid.matrix(truth))
     if grid.axis == "grid":
-        st.altair_chart(heat_map(grid, truth, "Assumed DLT probability"), alt=f"Assumed DLT probabilities: {said}")
+        st.altair_chart(
+            heat_map(grid, truth, "Assumed DLT probability", height=300), alt=f"Assumed DLT probabilities: {said}"
+        )
     else:
-        chart = dose_toxicity(grid, {scenario.name: truth}, study.target, within=study.criteria.within, height=180)
+        chart = dose_toxicity(grid, {scenario.name: truth}, study.target, within=study.criteria.within, height=260)
         st.altair_chart(chart, alt=f"Assumed DLT probabilities: {said}; target {study.target:g}")
