@@ -7,6 +7,7 @@ changed is never rewritten.
 from __future__ import annotations
 
 import io
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -14,6 +15,7 @@ from typing import Any, Final
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import YAMLError
 from ruamel.yaml.representer import RoundTripRepresenter
 from ruamel.yaml.scalarstring import FoldedScalarString
 
@@ -23,8 +25,10 @@ Step = str | int
 Path = tuple[Step, ...]
 """Keys and positions that lead to a value."""
 
-_LAYOUTS: Final = ((4, 2), (2, 0))
-"""Indentation of list entries: columns of the entry and of its dash."""
+_INDENTED: Final = (4, 2)
+_AT_THE_MARGIN: Final = (2, 0)
+"""Layouts of lists: columns from the key above to the entry and to its dash."""
+_MARGIN: Final = re.compile(r"^( *)[^\s#-][^\n]*:[ ]*(?:#[^\n]*)?\n(?:[ ]*(?:#[^\n]*)?\n)*\1- ", re.MULTILINE)
 _LINE: Final = 110
 """Columns of a folded text."""
 
@@ -60,10 +64,13 @@ class StudyText:
     """
 
     def __init__(self, text: str) -> None:
-        parse(text)
         self._before = text
-        self._layout = next((each for each in _LAYOUTS if _rewritten(text, each) == text), _LAYOUTS[0])
-        self.data: Any = _yaml(self._layout).load(text)
+        self._layout = _AT_THE_MARGIN if _MARGIN.search(text) else _INDENTED
+        try:
+            self.data: Any = _yaml(self._layout).load(text)
+        except (YAMLError, ValueError):
+            parse(text)  # says what is wrong
+            raise
         self._touched = False
 
     def get(self, path: Path, default: Any = None) -> Any:
@@ -151,10 +158,6 @@ class StudyText:
             name = noted.get("name") or noted.get("guard")
             steps.append(str(name or step))
         return steps
-
-
-def _rewritten(text: str, layout: tuple[int, int]) -> str:
-    return _dumped(_yaml(layout).load(text), layout)
 
 
 def _dumped(data: Any, layout: tuple[int, int]) -> str:

@@ -83,14 +83,20 @@ def text() -> str:
 def draft() -> Draft:
     """The draft as it stands."""
     here = text()
+    data, faults = _checked(here)
+    return Draft(here, data, faults, None if faults else study_of(here))
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _checked(here: str) -> tuple[dict[str, Any] | None, tuple[Fault, ...]]:
+    """Plain data of a text, None where it is not YAML, and what is wrong in it."""
+    data = None
     try:
         data = parse(here, "study")
+        study_of(here)
     except StudyError as error:
-        return Draft(here, None, error.faults, None)
-    try:
-        return Draft(here, data, (), study_of(here))
-    except StudyError as error:
-        return Draft(here, data, error.faults, None)
+        return data, error.faults
+    return data, ()
 
 
 def origin() -> tuple[str, str]:
@@ -137,19 +143,11 @@ def _put(new: str, *, replaces: bool = True) -> None:
     key, drafts = key_in_hand(), _remembered(_DRAFTS)
     past: list[tuple[str, str | None]] = st.session_state.setdefault(_PAST, [])
     past.append((key, drafts.get(key)))
-    if new in preset_names() or _is_sound(new):
+    if new in preset_names() or not _checked(new)[1]:
         drafts.pop(key, None)
         take(new, instead_of=key if replaces else None)
     else:
         drafts[key] = workspace.keep_study(new)
-
-
-def _is_sound(new: str) -> bool:
-    try:
-        study_of(new)
-    except StudyError:
-        return False
-    return True
 
 
 def can_undo() -> bool:

@@ -1,8 +1,7 @@
 """Parameter models as forms see them: what kind of entry every field asks for, and values as entries show them.
 
 Nothing here draws anything. A field of any pydantic model becomes a :class:`Field` with a kind; ``shown`` turns a
-value of the file into what an entry holds and ``meant`` turns it back. ``parts`` leads from a value into the
-values it is made of, so that a form of any depth is a walk.
+value of the file into what an entry holds and ``meant`` turns it back.
 """
 
 from __future__ import annotations
@@ -412,7 +411,10 @@ def _number(text: str) -> int | float:
 
 def written(value: Any) -> str:
     """A value on one line, as a study file can hold it."""
-    return "" if value is NOTHING else json.dumps(value, ensure_ascii=False, default=str)
+    if value is NOTHING:
+        return ""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return "".join(each if each.isprintable() else f"\\U{ord(each):08x}" for each in text)
 
 
 def as_value(text: str) -> Any:
@@ -426,19 +428,3 @@ def as_value(text: str) -> Any:
         return parse(f"value: {text}")["value"]
     except (StudyError, KeyError):
         return text
-
-
-def parts(kind: Kind, value: Any) -> tuple[tuple[str | int, Field, Any], ...]:
-    """The values a value is made of: step, field and value of each; nothing for a single entry."""
-    if isinstance(kind, Maybe):
-        return () if value is None or value is NOTHING else parts(kind.of, value)
-    if isinstance(kind, OneOf):
-        full = kind.full(value)
-        chosen = kind.which(full)
-        return next((parts(each.kind, full) for each in kind.alternatives if each.name == chosen), ())
-    if isinstance(kind, Group) and isinstance(value, Mapping):
-        listed = [each for each in fields(kind.model) if each.key != kind.without]
-        return tuple((each.key, each, value.get(each.key, each.default)) for each in listed)
-    if isinstance(kind, Several) and isinstance(value, list):
-        return tuple((k, Field("", str(k + 1), kind.of, "", NOTHING), each) for k, each in enumerate(value))
-    return ()
