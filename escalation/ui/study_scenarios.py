@@ -26,6 +26,16 @@ def scenarios(form: Form, now: Draft) -> None:
     """One scenario at a time."""
     listed = (now.data or {}).get("scenarios")
     entries = listed if isinstance(listed, list) else []
+    regimens = ((now.data or {}).get("protocol") or {}).get("regimens")
+    doses = regimens.get("doses") if isinstance(regimens, Mapping) else None
+    misfits = _misfits(entries, len(_row_labels(now)), len(doses)) if isinstance(doses, list) else []
+    if misfits:
+        st.button(
+            f"Fit {len(misfits)} tables to the regimens",
+            icon=":material/fit_screen:",
+            on_click=lambda: form.change(misfits),
+            help="Surplus values are left out; missing ones repeat the last value, for you to correct.",
+        )
     position = _chosen(form, entries)
     if position is None:
         return
@@ -105,12 +115,6 @@ def _table(form: Form, now: Draft, path: tuple[Any, ...], raw: Any) -> None:
         for k, row in enumerate(rows):
             label = f"DLT probabilities, {labels[k] if k < len(labels) else f'row {k + 1}'}"
             form.field(Field("table", label, Numbers(), _HELP, NOTHING), (*where, k), row)
-        missing = len(labels) - len(rows)
-        if missing > 0:
-            new = [*rows, *([[0.1]] * missing)]
-            st.button(f"Add the {missing} missing rows", on_click=lambda: form.change([Change(where, new)]))
-        elif missing < 0:
-            st.button("Leave out the surplus rows", on_click=lambda: form.change([Change(where, rows[:missing])]))
     form.faults_at((*path, "table") if not isinstance(raw, Mapping) else where)
     onset = next(each for each in fields(TableTruth) if each.key == "onset")
     given = raw.get("onset", NOTHING) if isinstance(raw, Mapping) else NOTHING
@@ -119,6 +123,51 @@ def _table(form: Form, now: Draft, path: tuple[Any, ...], raw: Any) -> None:
 
 
 _HELP: Final = "Within the DLT window, as shares between 0 and 1; doses from the lowest, with blanks between them."
+
+
+def fitted(table: Any, frequencies: int, doses: int) -> Any:
+    """A table cut, or filled up with its last values, to the shape of the regimens; it may stay one plain row.
+
+    Examples
+    --------
+    >>> fitted([0.1, 0.2], 1, 3), fitted([[0.1, 0.2]], 2, 1)
+    ([0.1, 0.2, 0.2], [[0.1], [0.1]])
+    """
+
+    def of_length(values: list[Any], length: int) -> list[Any]:
+        return [*values, *([values[-1]] * (length - len(values)))][:length]
+
+    rows = [row for row in table if row or not isinstance(row, list)] if isinstance(table, list) else []
+    rows = rows or [0.1]
+    if not any(isinstance(row, list) for row in rows) and 1 in (frequencies, doses):
+        return of_length(rows, frequencies * doses)
+    nested = [row if isinstance(row, list) else [row] for row in rows]
+    return of_length([of_length(row, doses) for row in nested], frequencies)
+
+
+def _fits(table: Any, frequencies: int, doses: int) -> bool:
+    flat = isinstance(table, list) and not any(isinstance(row, list) for row in table)
+    return (
+        not isinstance(table, list)
+        or not table
+        or (
+            len(table) == frequencies * doses
+            if flat
+            else [len(row) if isinstance(row, list) else 1 for row in table] == [doses] * frequencies
+        )
+    )
+
+
+def _misfits(entries: list[Any], frequencies: int, doses: int) -> list[Change]:
+    """What fits every table to the regimens."""
+    changes = []
+    for position, entry in enumerate(entries):
+        truth = entry.get("truth") if isinstance(entry, Mapping) else None
+        table = truth.get("table") if isinstance(truth, Mapping) else truth
+        if not _fits(table, frequencies, doses):
+            path = ("scenarios", position, "truth", *(("table",) if isinstance(truth, Mapping) else ()))
+            changes.append(Change(path, fitted(table, frequencies, doses)))
+    return changes
 
 
 def _row_labels(now: Draft) -> list[str]:
