@@ -286,7 +286,7 @@ class Form:
         for position, entry in enumerate(entries):
             where = (*path, position)
             with st.container(border=True):
-                inner, remove = st.columns([7, 1], vertical_alignment="bottom")
+                inner, remove = st.columns([5, 1], vertical_alignment="bottom")
                 with inner:
                     if isinstance(kind.of, Group):
                         self._group(kind.of, where, entry, before, f" {position + 1}")
@@ -299,7 +299,7 @@ class Form:
     def _remove_button(self, where: Any, path: Path, before: tuple[Change, ...]) -> None:
         name = label_of(_name_of(path)).lower()
         where.button(
-            ":material/delete:",
+            "Remove",
             key=f"{self.scope}:remove:{'.'.join(map(str, path))}",
             help=f"Remove {name}",
             on_click=lambda: self.change([*before, Change(path, NOTHING)]),

@@ -12,6 +12,7 @@ from escalation.plain_data import NOTHING
 from escalation.protocol import Protocol
 from escalation.registry import design_class, design_names
 from escalation.study import Criteria, Study
+from escalation.ui import blocks
 from escalation.ui.draft import Draft
 from escalation.ui.form_kinds import fields, fits
 from escalation.ui.parameter_form import Change, Form
@@ -38,7 +39,7 @@ def regimens(form: Form, now: Draft) -> None:
     """The doses, the frequencies and where escalation starts."""
     if now.study is not None:
         grid = now.study.protocol.grid
-        st.caption("  \n".join(f"{grid.level(k)}: {grid.describe(k)}" for k in range(grid.size)))
+        st.caption("  \n".join(blocks.plain(f"{grid.level(k)}: {grid.describe(k)}") for k in range(grid.size)))
     protocol = _protocol(now)
     part, path = protocol.get("regimens"), ("protocol", "regimens")
     found = {each.key: each for each in fields(Protocol.model_fields["regimens"].annotation)}  # type: ignore[arg-type]
@@ -83,7 +84,7 @@ def design(form: Form, now: Draft) -> None:
         form.model(design_class(str(name)).Parameters, _DESIGN, given, without=("name",))
     for fault in form.faults:
         if fault.path in ("protocol.design", "protocol.design.name"):
-            st.error(f"{fault.problem} ({fault.remedy})" if fault.remedy else fault.problem)
+            st.error(blocks.plain(f"{fault.problem} ({fault.remedy})" if fault.remedy else fault.problem))
     st.markdown("**Sizes**")
     _of_protocol(form, now, "cohort_size", "max_patients", "last_cohort")
 
@@ -109,7 +110,9 @@ def _kept(given: Mapping[str, Any], new: str) -> dict[str, Any]:
 def safety(form: Form, now: Draft) -> None:
     """The guards, the expansion stage and who is evaluable."""
     if now.study is not None:
-        st.caption("  \n".join(f"{k}. {step}" for k, step in enumerate(now.study.protocol.rule.steps(), 1)))
+        st.caption(
+            "  \n".join(f"{k}. {blocks.plain(step)}" for k, step in enumerate(now.study.protocol.rule.steps(), 1))
+        )
     _of_protocol(form, now, "guards", "expansion", "evaluability")
 
 

@@ -22,9 +22,9 @@ def state_of(now: Draft) -> None:
     if now.study is not None:
         st.success("Valid. Every page works with this study.", icon=":material/check_circle:")
         for line in now.study.notices:
-            st.warning(line, icon=":material/warning:")
+            st.warning(blocks.plain(line), icon=":material/warning:")
         for line in now.study.warnings():
-            st.warning(f"Unusual: {line}", icon=":material/info:")
+            st.warning(f"Unusual: {blocks.plain(line)}", icon=":material/info:")
     else:
         count = len(now.faults)
         st.error(
@@ -35,7 +35,7 @@ def state_of(now: Draft) -> None:
         blocks.faults(now.faults)
     refused: Fault | None = st.session_state.pop(_REFUSED, None)
     if refused is not None:
-        st.error(f"The file was not loaded. {refused}")
+        st.error(f"The file was not loaded. {blocks.plain(str(refused))}")
     _actions(now)
     if now.study is not None:
         blocks.trace(now.study, "every default spelled out")

@@ -34,7 +34,7 @@ def changes(form: Form, now: Draft) -> None:
     """What differs from what the draft was made from: value by value, then line by line."""
     name, before = draft.origin()
     if before == now.text:
-        st.info(f"Nothing is changed: this is {name}.")
+        st.info(f"Nothing is changed: this is {blocks.plain(name)}.")
         return
     rows = list(_differences(before, now.text))
     if rows:

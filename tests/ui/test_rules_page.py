@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from escalation.cli import app as command_line
 from escalation.study import load, preset_names
+from escalation.ui.blocks import plain
 from escalation.ui.rules_page import PARTS
 from tests.ui.conftest import Opener
 
@@ -126,3 +127,11 @@ def test_every_reason_is_listed_in_both_lengths(opened: Opener) -> None:
         assert reason.code in said
         assert reason.line in said
         assert reason.paragraph in said
+
+
+@pytest.mark.parametrize(
+    "text", ["- x", "1. x", "12) x", "+ x", "**x**", "[x](http://y)", "![x](y)", ":red[x]", "a_b_c"]
+)
+def test_words_of_a_study_are_never_read_as_markdown(text: str) -> None:
+    assert plain(text).replace("\\", "") == text
+    assert "\\" in plain(text)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from escalation.conduct.installation import open_conduct
+from escalation.conduct.roles import Role
 from escalation.study import load, preset_names
 from escalation.ui.start_page import regimens_in_words
 
+PASSWORD = "a long walk along the river"
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -37,6 +41,24 @@ def test_every_preset_is_offered_with_three_ways_to_a_first_result(start: AppTes
 def test_nobody_is_asked_to_sign_in_and_no_database_is_made(start: AppTest, tmp_path: Path) -> None:
     assert not [each for each in start.text_input if each.label == "Password"]
     assert not (tmp_path / "conduct.sqlite").exists()
+
+
+def test_whoever_is_signed_in_finds_their_trials(start: AppTest, tmp_path: Path) -> None:
+    conduct = open_conduct(str(tmp_path / "conduct.sqlite"), create=True)
+    conduct.initialise("ada", "Ada Administrator", PASSWORD)
+    token = conduct.accounts.sign_in("ada", PASSWORD).token
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
+    conduct.create_user(token, "ingrid", "Ingrid Investigator", f"first {PASSWORD}")
+    conduct.accounts.change_password("ingrid", f"first {PASSWORD}", PASSWORD)
+    conduct.delegate(token, "MSC-1", "ingrid", Role.INVESTIGATOR, yesterday)
+    start.session_state["conduct_token"] = conduct.accounts.sign_in("ingrid", PASSWORD).token
+    start.run()
+    assert not start.exception
+    assert "Your trials" in [each.value for each in start.subheader]
+    start.session_state["conduct_token"] = "a token of nobody"
+    start.run()
+    assert not start.exception
+    assert "Your trials" not in [each.value for each in start.subheader]
 
 
 def test_a_first_result_is_one_click_away(start: AppTest) -> None:

@@ -77,7 +77,7 @@ def test_a_changed_value_counts_as_set_by_hand(opened: Opener) -> None:
     number(app, "Cohort size").set_value(4).run()
     note = parse(draft(app))["sources"]["protocol.cohort_size"]
     assert note == {"source": "placeholder", "reference": "set by hand", "safety_critical": True}
-    assert any("cohort_size" in each.value for each in app.warning)
+    assert any("cohort_size" in each.value.replace("\\", "") for each in app.warning)
 
 
 @pytest.mark.parametrize("name", design_names())
