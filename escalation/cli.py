@@ -145,14 +145,12 @@ def table(
     from escalation.errors import EngineError
     from escalation.report.forms import table_csv, table_form
     from escalation.report.tables import print_table
+    from escalation.report.wording import why_no_table
 
     loaded = load_study(study, design, set_)
     found = loaded.protocol.rule.design.table()
     if found is None:
-        raise EngineError(
-            f"{loaded.protocol.rule.design.label} decides on more than the counts at the current regimen, so it has no "
-            "table; use: escalation pathways"
-        )
+        raise EngineError(f"{why_no_table(loaded.protocol.rule.design)}; use: escalation pathways")
     if as_csv:
         typer.echo(table_csv(found), nl=False)
     elif as_json:

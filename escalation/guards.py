@@ -64,10 +64,10 @@ class TooToxicAtLowest(Guard):
     """
 
     guard: Literal["too_toxic"] = "too_toxic"
-    target: float = Field(gt=0, lt=1)
-    certainty: float = Field(default=0.95, gt=0.5, lt=1)
-    minimum: int = Field(default=3, ge=1)
-    prior: tuple[float, float] = (1.0, 1.0)
+    target: float = Field(gt=0, lt=1, description="DLT probability the lowest regimen must not exceed.")
+    certainty: float = Field(default=0.95, gt=0.5, lt=1, description="Stop when this certain that it does.")
+    minimum: int = Field(default=3, ge=1, description="Evaluable participants needed there before the rule speaks.")
+    prior: tuple[float, float] = Field(default=(1.0, 1.0), description="The two parameters of the Beta prior.")
 
     reasons: ClassVar[tuple[Reason, ...]] = (
         Reason(
@@ -103,7 +103,7 @@ class StopAtN(Guard):
     """
 
     guard: Literal["stop_at_n"] = "stop_at_n"
-    n: int = Field(ge=1)
+    n: int = Field(ge=1, title="Participants", description="Evaluable participants that are enough at one regimen.")
     rule: Literal["next_regimen_full", "reached", "reached_and_stay"] = Field(
         default="next_regimen_full",
         description="Whether the regimen treated next, the current regimen, or the current regimen when it is to be "
@@ -201,7 +201,7 @@ class Coherence(Guard):
     """Hold back an escalation straight after a cohort whose observed DLT rate is at or above the target."""
 
     guard: Literal["coherence"] = "coherence"
-    target: float = Field(gt=0, lt=1)
+    target: float = Field(gt=0, lt=1, description="DLT rate of a cohort after which nobody escalates.")
 
     reasons: ClassVar[tuple[Reason, ...]] = (
         Reason(

@@ -39,14 +39,14 @@ class Dose(Model):
     """One dose level."""
 
     amount: float = Field(gt=0, description="Amount per infusion, in the unit of the regimens.")
-    label: str = ""
+    label: str = Field(default="", description="Short name on screens and in tables.")
 
 
 class Frequency(Model):
     """One frequency level: the days of infusion, day 0 being the first."""
 
     days: tuple[int, ...] = Field(min_length=1, description="Days of infusion; the first is 0.")
-    label: str = ""
+    label: str = Field(default="", description="Short name on screens and in tables.")
 
     @field_validator("days")
     @classmethod
@@ -114,8 +114,8 @@ class Regimens(Model):
 class Start(Model):
     """Where escalation starts."""
 
-    dose: int = Field(default=1, ge=1)
-    frequency: int = Field(default=1, ge=1)
+    dose: int = Field(default=1, ge=1, description="Dose level of the first cohort, counted from 1.")
+    frequency: int = Field(default=1, ge=1, description="Frequency level of the first cohort, counted from 1.")
 
 
 class Stagger(Model):
@@ -151,7 +151,7 @@ class Protocol(Model):
     titration: Titration | None = Field(
         default=None, description="Single participants before the cohorts of the design; write {} for the usual stage."
     )
-    cohort_size: int = Field(default=3, ge=1)
+    cohort_size: int = Field(default=3, ge=1, description="Participants of a cohort.")
     cohort_sizes: CohortSizes | None = Field(
         default=None, description="Smaller early cohorts, by level or by the number of DLTs so far."
     )
@@ -162,7 +162,9 @@ class Protocol(Model):
     last_cohort: Literal["whole", "partial"] = Field(
         default="whole", description="Whether a last cohort that does not fit is left out or made smaller."
     )
-    expansion: Expansion | None = None
+    expansion: Expansion | None = Field(
+        default=None, description="More participants at the regimen selected, after escalation."
+    )
     stagger: Stagger = Field(default_factory=Stagger)
     review_lag_days: int = Field(default=0, ge=0, description="Days from the last datum needed to the decision.")
     escalate_when: Literal["certain", "windows_complete"] = Field(

@@ -35,7 +35,7 @@ class Source(Model):
         "record; placeholder: invented so that the study can run."
     )
     reference: str = Field(default="", description="Quotation or citation.")
-    safety_critical: bool = False
+    safety_critical: bool = Field(default=False, description="Whether a wrong value can harm a participant.")
     alternatives: str = Field(default="", description="Other readings, and the value that selects them.")
 
 
@@ -51,7 +51,9 @@ class Criteria(Model):
     )
     above_margin: float = Field(default=0.0, ge=0, lt=1, description="A regimen is too toxic above target + margin.")
     within: float = Field(default=0.05, gt=0, lt=1, description="Half-width of the band around the target.")
-    overdose_denominator: Literal["actual", "planned"] = "actual"
+    overdose_denominator: Literal["actual", "planned"] = Field(
+        default="actual", description="Whether overdosing is a share of the participants treated or of those planned."
+    )
 
 
 class Study(Model):

@@ -29,11 +29,11 @@ def write_pages(folder: Path) -> tuple[Path, ...]:
     files = []
     for name in design_names():
         files.append(folder / f"{name}.md")
-        files[-1].write_text(page_of(name), encoding="utf-8")
+        files[-1].write_text(page_named(name), encoding="utf-8")
     return tuple(files)
 
 
-def page_of(name: str) -> str:
+def page_named(name: str) -> str:
     """The reference page of a registered design, as Markdown."""
     cls = design_class(name)
     module = sys.modules[cls.__module__]

@@ -12,7 +12,7 @@ from typing import Final
 import streamlit as st
 
 from escalation import __version__
-from escalation.errors import EscalationError, StudyError
+from escalation.errors import EscalationError, Fault, StudyError
 from escalation.regimens import RegimenGrid
 from escalation.study import Study
 from escalation.tally import Bools, Floats
@@ -72,20 +72,28 @@ def cards(listed: Iterable[tuple[str, str, str]]) -> None:
     st.html(f'<div class="esc-cards">{inside}</div>')
 
 
-def table(headers: Sequence[str], rows: Iterable[Sequence[str | Markup]], caption: str = "") -> None:
-    """A table that screen readers can read and phones can scroll; the first column heads its row."""
-    st.html(table_html(headers, rows, caption))
+def table(
+    headers: Sequence[str], rows: Iterable[Sequence[str | Markup]], caption: str = "", *, text: bool = False
+) -> None:
+    """A table that screen readers can read and phones can scroll; the first column heads its row.
+
+    ``text`` tells that the cells are words, not numbers.
+    """
+    st.html(table_html(headers, rows, caption, text=text))
 
 
-def table_html(headers: Sequence[str], rows: Iterable[Sequence[str | Markup]], caption: str = "") -> str:
+def table_html(
+    headers: Sequence[str], rows: Iterable[Sequence[str | Markup]], caption: str = "", *, text: bool = False
+) -> str:
     """The table as HTML text."""
     head = "".join(f'<th scope="col">{escape(each)}</th>' for each in headers)
     body = "".join(
         "<tr>" + "".join(_cell(cell, first=not position) for position, cell in enumerate(row)) + "</tr>" for row in rows
     )
     title = f"<caption>{escape(caption)}</caption>" if caption else ""
+    kind = "esc words" if text else "esc"
     return (
-        f'<div class="esc-scroll" tabindex="0"><table class="esc">{title}<thead><tr>{head}</tr></thead>'
+        f'<div class="esc-scroll" tabindex="0"><table class="{kind}">{title}<thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
     )
 
@@ -166,6 +174,35 @@ def side_by_side(parts: Iterable[Markup]) -> None:
     st.html(f'<div class="esc-beside">{"".join(part.html for part in parts)}</div>')
 
 
+def letter(text: str, colour: str, word: str) -> Markup:
+    """A letter on its colour; the word is read out and shown on hovering."""
+    return Markup(
+        f'<span class="esc-cell" style="background:{escape(colour)}" title="{escape(word)}">'
+        f'{escape(text)}<span class="esc-read">, {escape(word)}</span></span>'
+    )
+
+
+def legend(listed: Iterable[tuple[str, str, str]]) -> None:
+    """What letters on colours mean: letter, colour, word."""
+    inside = "".join(f"<li>{letter(text, colour, word).html} {escape(word)}</li>" for text, colour, word in listed)
+    st.html(f'<ul class="esc-legend">{inside}</ul>')
+
+
+def mark(text: str, *, good: bool) -> Markup:
+    """A verdict: a sign and a word."""
+    return Markup(f'<span class="esc-{"good" if good else "bad"}">{"✓" if good else "✗"} {escape(text)}</span>')
+
+
+def nested(lines: Sequence[tuple[int, str, str]]) -> None:
+    """A nested list: depth, what stands out, and the rest of each entry."""
+    html, depth = "", -1
+    for here, head, rest in lines:
+        html += "<ul>" * (here - depth) if here > depth else "</li>" + "</ul></li>" * (depth - here)
+        html += f"<li><b>{escape(head)}</b> {escape(rest)}"
+        depth = here
+    st.html(f'<div class="esc-nested">{html}{"</li></ul>" * (depth + 1)}</div>')
+
+
 def plain(text: str) -> str:
     """Text in which Markdown has nothing to read."""
     return "".join(f"\\{each}" if each in "\\`*_{}[]()#+-.!|~$<>:" else each for each in text)
@@ -179,6 +216,17 @@ def show_refusal(error: EscalationError) -> None:
         table(("where", "what is wrong", "what to do"), rows)
     else:
         st.error(str(error))
+
+
+def faults(listed: Iterable[Fault]) -> None:
+    """Faults one below the other: where, what is wrong, how to mend it."""
+    entries = "".join(
+        f"<li><code>{escape(fault.path or 'study')}</code> {escape(fault.problem)}"
+        + (f"<br><small>{escape(fault.remedy)}</small>" if fault.remedy else "")
+        + "</li>"
+        for fault in listed
+    )
+    st.html(f'<ul class="esc-faults" aria-label="Things to mend">{entries}</ul>')
 
 
 @contextmanager

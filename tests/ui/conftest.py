@@ -16,6 +16,7 @@ from escalation.ui import runs
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The workspace; workers that are still at it when the test ends are stopped."""
     monkeypatch.setenv("ESCALATION_WORKSPACE", str(tmp_path))
+    monkeypatch.setenv("ESCALATION_DATABASE", str(tmp_path / "conduct.sqlite"))
     yield tmp_path
     for process in list(runs._started.values()):
         process.kill()
@@ -23,11 +24,15 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     runs._started.clear()
 
 
+Opener = Callable[..., AppTest]
+
+
 @pytest.fixture
 def opened(place: Path) -> Callable[..., AppTest]:
     """A page as somebody who opens an address sees it."""
 
-    def open_page(module: str, **address: str) -> AppTest:
+    def open_page(page: str, **address: str) -> AppTest:
+        module = page if page.endswith("_page") else f"{page}_page"
         at = AppTest.from_string(f"from escalation.ui import {module}\n{module}.page()\n", default_timeout=60)
         for name, value in address.items():
             at.query_params[name] = value

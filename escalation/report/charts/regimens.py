@@ -51,8 +51,8 @@ def dose_toxicity(
     listed = list(curves)
     colours = [TRUTH, *SERIES][: len(listed)]
     highest = max(0.5, *(float(np.max(values)) for values in curves.values()))
+    said = "DLT probability"
     x = alt.X("regimen:N", sort=order, title=None)
-    said = "DLT probability"  # one title for all layers
     y = alt.Y(
         "DLT probability:Q",
         title=said,
