@@ -1,1 +1,1 @@
-"""Teaching: a trial run by hand, the same patients under other designs, and lessons whose answers the engines work out."""
+"""Teaching: a trial run by hand, its patients under other designs, lessons whose answers the engines work out."""

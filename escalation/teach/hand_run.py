@@ -174,11 +174,8 @@ def added(run: HandRun, letters: str) -> HandRun:
         raise OutcomeError(f"{len(letters)} patients for {free} open places; treat between 1 and the open places")
     grid = run.study.protocol.grid
     goes_on = not run.advice.decides and bool(run.cohorts) and run.cohorts[-1][1] == run.state.cohort
-    if goes_on:
-        text = run.text + letters
-    else:
-        text = f"{run.text} {grid.level(opening.regimen)}{letters}".strip()
-    return again(run, text)
+    new = letters if goes_on else f" {grid.level(opening.regimen)}{letters}"
+    return again(run, (run.text + new).strip())
 
 
 def resolved(run: HandRun, participant: int, letter: str) -> HandRun:
