@@ -60,7 +60,7 @@ def _written(conduct: Any, trial: str, form: str, path: Path) -> tuple[tuple[Pat
     if form == "dump":
         from escalation.conduct.backup import dump
         from escalation.conduct.canonical import parse
-        from escalation.conduct.safe_text import whole_file
+        from escalation.safe_text import whole_file
 
         text = dump(conduct.ledger, trial)
         head = parse(text)["head"]

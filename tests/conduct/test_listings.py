@@ -21,7 +21,7 @@ from escalation.conduct.listing_files import cover, write_csv, write_excel
 from escalation.conduct.listings import LISTINGS, listings
 from escalation.conduct.passwords import Passwords
 from escalation.conduct.roles import Role
-from escalation.conduct.safe_text import LONGEST_CELL, ExportError, csv_text, neutral, shown, whole_file
+from escalation.safe_text import LONGEST_CELL, ExportError, csv_text, neutral, shown, whole_file
 from escalation.study import load
 
 OTHER = "EX-2"
