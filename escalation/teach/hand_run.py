@@ -13,9 +13,11 @@ from typing import Final
 import numpy as np
 
 from escalation.advice import Advice, Advisor
+from escalation.conduct.outlook import Awaited, dated_outlook
 from escalation.decision import Action
 from escalation.errors import EngineError, OutcomeError
 from escalation.outcomes import replay, settle
+from escalation.report.charts.trials import Followed, Outcome, Taken
 from escalation.study import Study
 from escalation.teach.patients import Patients, Treated
 from escalation.trial import COMPLETE, DLT, NOT_EVALUABLE, PENDING, TrialState
@@ -252,3 +254,34 @@ def under(study: Study, treated: tuple[Treated, ...], patients: Patients) -> Han
             break
         run = added(run, person.letter if person.letter in "PX" else patients.letter(arrival, opening.regimen))
     return run
+
+
+def look_ahead(run: HandRun) -> list[str]:
+    """What the decision will be and on whose outcome it waits; empty when nothing is waited for."""
+    grid, window = run.study.protocol.grid, run.study.protocol.dlt_window
+    ends = {window.end(grid.schedule(run.treated[i].regimen)) for i in run.pending}
+    names = " and ".join(f"{i + 1:03d}" for i in run.pending)
+    verb = "completes" if len(run.pending) == 1 else "complete"
+    by = f"{verb} by day {ends.pop()}" if len(ends) == 1 else f"{verb} the window"
+    awaited = [Awaited(names, None, by)] if run.pending else []
+    return dated_outlook(run.advice, grid, awaited, 0 if run.advice.decides else run.state.open_places)
+
+
+def figure_records(run: HandRun) -> tuple[list[Followed], list[Taken]]:
+    """The trial as the figures of trials take it; a participant's number stands for the day."""
+    grid = run.study.protocol.grid
+    status = {letter: status for status, letter in LETTER_OF.items()}
+    people, decisions, count = [], [], 0
+    for size, cohort in run.cohorts:
+        for i in range(count, count + size):
+            regimen, letter = run.treated[i]
+            outcome: Outcome = status[letter]  # type: ignore[assignment]
+            followed = None if letter == "P" else i
+            people.append(Followed(f"{i + 1:03d}", grid.level(regimen), cohort, i, (i,), i, outcome, followed))
+        count += size
+        then = before(run, count, tuple(i for i in run.pending if i < count))
+        if then.advice.decides:
+            action = then.advice.action
+            level = "" if then.opening is None else grid.level(then.opening.regimen)
+            decisions.append(Taken(count, action, level, run.study.protocol.rule.reason(then.advice.reasons[0]).line))
+    return people, decisions

@@ -1,4 +1,4 @@
-"""What pages are made of besides Streamlit's widgets: headings, cards, tables, faults and the line that traces a number."""
+"""What pages are made of besides Streamlit's widgets: headings, cards, tables, faults and what traces a number."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from escalation.errors import EscalationError, StudyError
 from escalation.study import Study
 
 _CSS: Final = Path(__file__).with_name("style.css")
+_LARGE: Final = Path(__file__).with_name("large.css")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,3 +104,13 @@ def refusals_shown() -> Iterator[None]:
         yield
     except EscalationError as error:
         show_refusal(error)
+
+
+def say(text: str) -> None:
+    """The one sentence a page is opened for."""
+    st.html(f'<div class="esc-say">{escape(text)}</div>')
+
+
+def large_type() -> None:
+    """Everything larger, for a projector."""
+    st.html(_LARGE)
