@@ -267,8 +267,11 @@ def look_ahead(run: HandRun) -> list[str]:
     return dated_outlook(run.advice, grid, awaited, 0 if run.advice.decides else run.state.open_places)
 
 
-def figure_records(run: HandRun) -> tuple[list[Followed], list[Taken]]:
-    """The trial as the figures of trials take it; a participant's number stands for the day."""
+def figure_records(run: HandRun, *, last_decision: bool = True) -> tuple[list[Followed], list[Taken]]:
+    """The trial as the figures of trials take it; a participant's number stands for the day.
+
+    Without ``last_decision`` the decision now due is left out, for those who have still to predict it.
+    """
     grid = run.study.protocol.grid
     status = {letter: status for status, letter in LETTER_OF.items()}
     people, decisions, count = [], [], 0
@@ -280,7 +283,7 @@ def figure_records(run: HandRun) -> tuple[list[Followed], list[Taken]]:
             people.append(Followed(f"{i + 1:03d}", grid.level(regimen), cohort, i, (i,), i, outcome, followed))
         count += size
         then = before(run, count, tuple(i for i in run.pending if i < count))
-        if then.advice.decides:
+        if then.advice.decides and (last_decision or count < len(run.treated)):
             action = then.advice.action
             level = "" if then.opening is None else grid.level(then.opening.regimen)
             decisions.append(Taken(count, action, level, run.study.protocol.rule.reason(then.advice.reasons[0]).line))

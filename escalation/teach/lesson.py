@@ -96,10 +96,11 @@ Task = Choice | Number
 
 @dataclass(frozen=True)
 class Figure:
-    """A chart, what it shows in words, and its data in a sentence for those who cannot see it."""
+    """A chart: how it is made, what it shows in words for those who cannot see it, and a title."""
 
     make: Callable[[], Any]
     alt: str
+    title: str = ""
 
 
 @dataclass(frozen=True)

@@ -92,3 +92,9 @@ class Patients:
 def patients_of(study: Study, scenario: str, seed: int) -> Patients:
     """The patients of a seed under one of a study's scenarios; raises StudyError for an unknown scenario."""
     return Patients(study.truth(study.scenario(scenario)).probability, seed)
+
+
+def hidden_scenario(study: Study, seed: int) -> str:
+    """The scenario that stands behind a trial whose truth is hidden: drawn by the seed from the study's own."""
+    place = int(Numbers(seed, 1).at("tolerance", 0) * len(study.scenarios))
+    return study.scenarios[place].name

@@ -58,20 +58,28 @@ def cards(listed: Iterable[tuple[str, str, str]]) -> None:
     st.html(f'<div class="esc-cards">{inside}</div>')
 
 
-def table(headers: Sequence[str], rows: Iterable[Sequence[str | Markup]], caption: str = "") -> None:
-    """A table that screen readers can read and phones can scroll; the first column heads its row."""
-    st.html(table_html(headers, rows, caption))
+def table(
+    headers: Sequence[str], rows: Iterable[Sequence[str | Markup]], caption: str = "", *, text: bool = False
+) -> None:
+    """A table that screen readers can read and phones can scroll; the first column heads its row.
+
+    ``text`` tells that the cells are words, not numbers.
+    """
+    st.html(table_html(headers, rows, caption, text=text))
 
 
-def table_html(headers: Sequence[str], rows: Iterable[Sequence[str | Markup]], caption: str = "") -> str:
+def table_html(
+    headers: Sequence[str], rows: Iterable[Sequence[str | Markup]], caption: str = "", *, text: bool = False
+) -> str:
     """The table as HTML text."""
     head = "".join(f'<th scope="col">{escape(each)}</th>' for each in headers)
     body = "".join(
         "<tr>" + "".join(_cell(cell, first=not position) for position, cell in enumerate(row)) + "</tr>" for row in rows
     )
     title = f"<caption>{escape(caption)}</caption>" if caption else ""
+    kind = "esc words" if text else "esc"
     return (
-        f'<div class="esc-scroll" tabindex="0"><table class="esc">{title}<thead><tr>{head}</tr></thead>'
+        f'<div class="esc-scroll" tabindex="0"><table class="{kind}">{title}<thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
     )
 

@@ -61,12 +61,16 @@ def dose_toxicity(
     aim = pd.DataFrame([{"aim": target, "low": target - within, "high": target + within, "said": f"target {target:g}"}])
     layers: list[alt.Chart] = []
     if within:
-        layers.append(alt.Chart(aim).mark_rect(color=INK, opacity=0.12).encode(y="low:Q", y2="high:Q"))
+        layers.append(
+            alt.Chart(aim)
+            .mark_rect(color=INK, opacity=0.12)
+            .encode(y=alt.Y("low:Q", title="DLT probability"), y2="high:Q")
+        )
     layers += [
-        alt.Chart(aim).mark_rule(color=INK, strokeDash=[4, 4]).encode(y="aim:Q"),
+        alt.Chart(aim).mark_rule(color=INK, strokeDash=[4, 4]).encode(y=alt.Y("aim:Q", title="DLT probability")),
         alt.Chart(aim)
         .mark_text(color=INK, align="left", dx=4, dy=-7, fontSize=12)
-        .encode(y="aim:Q", text="said:N", x=alt.value(0)),
+        .encode(y=alt.Y("aim:Q", title="DLT probability"), text="said:N", x=alt.value(0)),
         base.mark_line().encode(x=x, y=y, color=colour, strokeDash=dash),
         base.mark_point(filled=True, size=80).encode(x=x, y=y, color=colour, shape=shape, tooltip=tooltip),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import altair as alt
 import numpy as np
@@ -36,7 +37,7 @@ def windows(
             given += [{"lane": lane, "day": day} for day in schedule]
     frame, order = pd.DataFrame(lanes), [str(each["lane"]) for each in lanes]
     x = alt.X("from:Q", title="day since the first infusion", axis=alt.Axis(format="d", tickMinStep=1))
-    y = alt.Y("lane:N", sort=order, title=None, axis=alt.Axis(labelLimit=260))
+    y = alt.Y("lane:N", sort=order, title=None, axis=alt.Axis(labelLimit=260, labelOverlap=False))
     colours = alt.Scale(domain=list(listed), range=[SELECTED, SERIES[1]][: len(listed)])
     base = alt.Chart(frame)
     bars = base.mark_bar(height=14, opacity=0.45).encode(
@@ -45,7 +46,7 @@ def windows(
     ends = base.mark_text(align="left", dx=4, color=INK, fontSize=12).encode(x="to:Q", y=y, text="to:Q")
     ticks = alt.Chart(pd.DataFrame(given)).mark_tick(color=INK, thickness=3, size=18, orient="vertical")
     layered = alt.layer(bars, ticks.encode(x="day:Q", y=y, tooltip=["lane:N", "day:Q"]), ends)
-    return finished(layered.properties(height=30 * len(order) + 10))
+    return finished(layered.properties(height=34 * len(order) + 70))
 
 
 def passing(p: Floats, passes: Floats, marked: Mapping[str, tuple[float, float]]) -> alt.LayerChart | alt.FacetChart:
@@ -57,7 +58,7 @@ def passing(p: Floats, passes: Floats, marked: Mapping[str, tuple[float, float]]
     line = alt.Chart(curve).mark_line(color=TRUTH).encode(x=x, y=y)
     dots = alt.Chart(points).mark_point(filled=True, size=90, color=DLT).encode(x=x, y=y)
     words = alt.Chart(points).mark_text(align="left", dx=9, dy=-8, color=INK, fontSize=13)
-    return finished(alt.layer(line, dots, words.encode(x=x, y=y, text="said:N")).properties(height=240))
+    return finished(alt.layer(line, dots, words.encode(x=x, y=y, text="said:N")).properties(height=300))
 
 
 def intervals(
@@ -86,10 +87,14 @@ def intervals(
     colour = alt.Color("interval:N", scale=alt.Scale(domain=kinds, range=[SAFE, DLT]))
     shape = alt.Shape("interval:N", scale=alt.Scale(domain=kinds, range=["circle", "cross"]))
     base = alt.Chart(pd.DataFrame(rows))
-    line = alt.Chart(pd.DataFrame([{"exact": exact}])).mark_rule(color=INK, strokeDash=[4, 4]).encode(y="exact:Q")
+    line = (
+        alt.Chart(pd.DataFrame([{"exact": exact}]))
+        .mark_rule(color=INK, strokeDash=[4, 4])
+        .encode(y=alt.Y("exact:Q", title=None))
+    )
     bars = base.mark_rule(strokeWidth=2).encode(x=x, y=alt.Y("low:Q", title=None), y2="high:Q", color=colour)
     dots = base.mark_point(filled=True, size=80, opacity=1).encode(x=x, y=y, color=colour, shape=shape)
-    return finished(alt.layer(line, bars, dots).properties(height=240))
+    return finished(alt.layer(line, bars, dots).properties(height=300))
 
 
 def follow_up(days: Floats, curves: Mapping[str, Floats], until: int | None = None) -> alt.LayerChart | alt.FacetChart:
@@ -118,7 +123,26 @@ def follow_up(days: Floats, curves: Mapping[str, Floats], until: int | None = No
         here = alt.Chart(pd.DataFrame([{"day": until, "said": f"today, day {until}"}]))
         layers.append(here.mark_rule(color=INK, strokeDash=[3, 3]).encode(x="day:Q"))
         layers.append(here.mark_text(align="left", dx=5, color=INK).encode(x="day:Q", y=alt.value(12), text="said:N"))
-    return finished(alt.layer(*layers).properties(height=220))
+    return finished(alt.layer(*layers).properties(height=280))
+
+
+def enlarged(chart: alt.TopLevelMixin, factor: float) -> dict[str, Any]:
+    """The specification of a chart with its words, marks and height larger, for a projector."""
+    spec = chart.to_dict(format="vega-lite")
+    return {key: _enlarged(key, value, factor) for key, value in spec.items()}
+
+
+_SIZES: Final = {"fontSize", "labelFontSize", "titleFontSize", "dx", "dy", "labelLimit", "thickness", "strokeWidth"}
+
+
+def _enlarged(key: str, value: Any, factor: float, *, of_mark: bool = False) -> Any:
+    if isinstance(value, dict) and key != "datasets":
+        return {name: _enlarged(name, each, factor, of_mark=key == "mark") for name, each in value.items()}
+    if isinstance(value, list) and key != "datasets":
+        return [_enlarged(key, each, factor) for each in value]
+    scaled = key in _SIZES or key == "height" or (key == "size" and of_mark)
+    numeric = isinstance(value, int | float) and not isinstance(value, bool)
+    return value * (factor**2 if key == "size" else factor) if scaled and numeric else value
 
 
 def days_of(end: int) -> Floats:

@@ -111,7 +111,7 @@ def a_whole_trial(seed: int) -> Step:
     known = []
     for arrival in range(len(run.treated)):
         row = tuple(
-            ("DLT" if patients.letter(arrival, k) == "T" else "no DLT") if k <= tried else "" for k in range(grid.size)
+            ("DLT" if patients.letter(arrival, k) == "T" else "–") if k <= tried else "" for k in range(grid.size)
         )
         known.append((f"{arrival + 1:03d}", *row))
     options = (*(f"Level {grid.level(k)}" for k in range(grid.size)), "No level")
@@ -127,7 +127,7 @@ def a_whole_trial(seed: int) -> Step:
         because=f"The trial is `{run.text}`: it {where_to(Action.STOP, 0, run.selected, grid)}. Other patients, "
         "another answer: three and three are few.",
         study=study,
-        shown=(Listed(("patient", *(f"level {grid.level(k)}" for k in range(grid.size))), tuple(known)),),
+        shown=(Listed(("patient", *(f"level {grid.level(k)}" for k in range(grid.size))), tuple(known), "– no DLT"),),
         shown_then=(Trial(run), Reasons(run)),
         how=f"patients of seed {seed} under the scenario {SCENARIO}; the decisions are exact",
         command=f'escalation decide {STUDY} --outcomes "{run.text}"',

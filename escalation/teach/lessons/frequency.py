@@ -179,7 +179,7 @@ def our_patients(seed: int) -> Step:
         text=f"Of the first {CLASS_SIZE} patients of your class (seed {seed}), {len(rows)} would have a DLT in group C "
         "if they were followed for 28 days after the last infusion."
         + ("" if rows else " Your class was lucky; try another seed."),
-        task=Number("How many of them have it outside the window from the FIRST infusion?", missed, 0, "patients"),
+        task=Number("How many of them have it outside the window from the FIRST infusion?", missed, 0),
         hint=f"That window ends with day {end}; day {end} itself is inside.",
         because=f"{missed} of {len(rows)}. In a trial with the window from the first infusion they count as free of "
         "DLT, each of them a vote to go on.",

@@ -187,7 +187,7 @@ def which_order(seed: int) -> Step:
     def figure(name: str) -> Figure:
         c = found[name]
         return Figure(
-            lambda: heat_map(grid, c.selection, f"{ORDERS[name]}: selected", marked=c.true_mtd),
+            lambda: heat_map(grid, c.selection, f"{ORDERS[name]}: selected", marked=c.true_mtd, height=260),
             f"Selection, {ORDERS[name]}: "
             + ", ".join(f"{grid.level(k)} {c.selection[k]:.1%}" for k in range(grid.size)),
         )
@@ -207,7 +207,7 @@ def which_order(seed: int) -> Step:
         study=study,
         shown=(
             Figure(
-                lambda: heat_map(grid, truth, "Assumed DLT probability"),
+                lambda: heat_map(grid, truth, "Assumed DLT probability", height=260),
                 "Assumed DLT probabilities: " + ", ".join(f"{grid.level(k)} {truth[k]:.0%}" for k in range(grid.size)),
             ),
         ),

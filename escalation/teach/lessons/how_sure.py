@@ -117,7 +117,7 @@ def forty_classes(seed: int) -> Step:
         title="Forty classes",
         text=f"{CLASSES} classes simulate the same design, each with its own seed ({seed} to {seed + CLASSES - 1}) and "
         f"{FEW} trials. The bars reach two standard errors to both sides; the dashed line is the exact value.",
-        task=Number("How many of the intervals miss the exact value?", miss, 0, "intervals"),
+        task=Number("How many of the intervals miss the exact value?", miss, 0),
         hint="They are drawn in another colour and with a cross. On average one of twenty misses.",
         because=f"{miss} of {CLASSES}. The smallest estimate was {min(each.value for each in found):.1%}, the largest "
         f"{max(each.value for each in found):.1%}: nobody should report such a number without its error.",

@@ -46,8 +46,9 @@ def _figure(design: str = "three_plus_three") -> Figure:
     shares = Shares(c.selection, c.patients / c.patients.sum(), c.no_selection.value)
     said = ", ".join(f"level {k + 1} {share:.1%}" for k, share in enumerate(c.selection))
     return Figure(
-        lambda: selection_and_allocation(study.protocol.grid, shares, c.true_mtd),
+        lambda: selection_and_allocation(study.protocol.grid, shares, c.true_mtd, height=300),
         f"Exact selection of {study.protocol.rule.design.title}: {said}, none {c.no_selection.value:.1%}",
+        study.protocol.rule.design.title,
     )
 
 
@@ -136,6 +137,7 @@ def against_others(seed: int) -> Step:
                 "Shares of trials that select the true MTD, a level below or above it; share of patients above the "
                 "target",
             ),
+            _figure(),
             _figure(best),
         ),
         command=f"escalation simulate {STUDY} --scenario {SCENARIO} --design {best}",
