@@ -244,15 +244,15 @@ def to_the_end(run: HandRun, patients: Patients) -> HandRun:
 def under(study: Study, treated: tuple[Treated, ...], patients: Patients) -> HandRun:
     """The patients treated so far, under another design: those it has a place for, in the order they came.
 
-    Pending patients stay pending and those not evaluable stay not evaluable; everybody else's outcome follows
+    Cohorts are filled before their decision takes effect, as in published operating characteristics. Pending patients stay pending and those not evaluable stay not evaluable; everybody else's outcome follows
     from the tolerance at the regimen this design gives.
     """
     run = hand_run(study, "", patients.seed)
-    for arrival, person in enumerate(treated):
-        opening = run.opening
-        if opening is None:
-            break
-        run = added(run, person.letter if person.letter in "PX" else patients.letter(arrival, opening.regimen))
+    while run.opening is not None and len(run.treated) < len(treated):
+        first, regimen = len(run.treated), run.opening.regimen
+        cohort = enumerate(treated[first : first + run.opening.places], first)
+        letters = (each.letter if each.letter in "PX" else patients.letter(i, regimen) for i, each in cohort)
+        run = added(run, "".join(letters))
     return run
 
 

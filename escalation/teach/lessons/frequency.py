@@ -163,15 +163,15 @@ def what_is_missed(seed: int) -> Step:
 
 def our_patients(seed: int) -> Step:
     """The patients of the class whose DLT the window misses."""
-    first, last = (_study(anchor).truth(_study(anchor).scenario(LATE)) for anchor in ("first", "last"))
-    k = len(first.probability) - 1
+    study = _study("last")
+    last, k = study.truth(study.scenario(LATE)), study.protocol.grid.size - 1
     patients = Patients(last.probability, seed)
     rows, missed = [], 0
-    end = int(first.ends[k])
+    end = _study().protocol.dlt_window.end(study.protocol.grid.schedule(k))
     for arrival in range(CLASS_SIZE):
         day = last.onset_day(k, patients.tolerance(arrival))
         if day is not None:
-            missed += first.onset_day(k, patients.tolerance(arrival)) is None
+            missed += day > end
             rows.append((f"{arrival + 1:03d}", f"day {day}"))
     table = Listed(("patient", "DLT begins, counted from the first infusion"), tuple(rows))
     return Step(
@@ -183,7 +183,7 @@ def our_patients(seed: int) -> Step:
         hint=f"That window ends with day {end}; day {end} itself is inside.",
         because=f"{missed} of {len(rows)}. In a trial with the window from the first infusion they count as free of "
         "DLT, each of them a vote to go on.",
-        study=_study("last"),
+        study=study,
         shown=(table,) if rows else (),
         how=f"patients of seed {seed} under the scenario {LATE}",
     )
