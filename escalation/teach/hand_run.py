@@ -244,8 +244,9 @@ def to_the_end(run: HandRun, patients: Patients) -> HandRun:
 def under(study: Study, treated: tuple[Treated, ...], patients: Patients) -> HandRun:
     """The patients treated so far, under another design: those it has a place for, in the order they came.
 
-    Cohorts are filled before their decision takes effect, as in published operating characteristics. Pending patients stay pending and those not evaluable stay not evaluable; everybody else's outcome follows
-    from the tolerance at the regimen this design gives.
+    Cohorts are filled before their decision takes effect, as in published operating characteristics. Pending
+    patients stay pending and those not evaluable stay not evaluable; everybody else's outcome follows from the
+    tolerance at the regimen this design gives.
     """
     run = hand_run(study, "", patients.seed)
     while run.opening is not None and len(run.treated) < len(treated):

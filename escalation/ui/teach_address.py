@@ -47,6 +47,13 @@ def put(**changes: str) -> None:
             del st.query_params[name]
 
 
+def follow(key: str, text: object) -> str:
+    """Let a widget show what the address says, also after the browser's back button; returns the widget's key."""
+    if st.session_state.get(key) != text:
+        st.session_state[key] = text
+    return key
+
+
 def restore() -> None:
     """Coming back from another page, take up where this page was left; another study starts another trial."""
     memory = st.session_state.get(_MEMORY)

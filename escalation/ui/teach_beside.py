@@ -38,9 +38,8 @@ def beside(study: Study, fitting: dict[str, Study], run: HandRun, patients: Pati
         "Other designs",
         others,
         selection_mode="multi",
-        default=asked,
         format_func=titles.__getitem__,
-        key="teach:beside",
+        key=teach_address.follow("teach:beside", asked),
         on_change=changed,
     )
     if not asked:

@@ -64,7 +64,7 @@ def steps(run: HandRun, scope: str, *, title: str = "", decided: bool = True) ->
                 f"Trial cohort by cohort: {spoken}",
                 f"teach:steps:{scope}:{run.text}",
             )
-    st.code(run.text or "nobody treated yet", language=None, wrap_lines=True)
+        st.code(run.text, language=None, wrap_lines=True)
 
 
 def _near(run: HandRun, regimen: int) -> bool:

@@ -78,13 +78,12 @@ def _way(course: Course, progress: Progress, number: int) -> None:
     done = {str(i + 1) for i in range(count) if progress.attempts[i] and progress.done(i, course.step(i).task)}
 
     def chosen() -> None:
-        teach_address.put(at=str(st.session_state[f"teach:way:{here}"] or here))
+        teach_address.put(at=str(st.session_state["teach:way"] or here))
 
     st.segmented_control(
         "Step",
         listed,
-        default=here,
-        key=f"teach:way:{here}",
+        key=teach_address.follow("teach:way", here),
         format_func=lambda each: "Summary" if each == SUMMARY else f"{each} ✓" if each in done else each,
         on_change=chosen,
         required=True,

@@ -43,9 +43,8 @@ def _view() -> str:
     st.segmented_control(
         "What to do",
         list(VIEWS),
-        default=shown,
         format_func=VIEWS.__getitem__,
-        key="teach:view",
+        key=teach_address.follow("teach:view", shown),
         on_change=changed,
         label_visibility="collapsed",
         required=True,
@@ -72,14 +71,16 @@ def _side() -> None:
         "Seed of the class",
         0,
         HIGHEST_SEED,
-        seed,
-        1,
-        key="teach:seed",
+        step=1,
+        key=teach_address.follow("teach:seed", seed),
         on_change=new_seed,
         help="The same seed gives everybody the same patients. Another seed starts again with others.",
     )
     st.sidebar.toggle(
-        "Show to the class", large, key="teach:large", on_change=type_size, help="Large type for a projector."
+        "Show to the class",
+        key=teach_address.follow("teach:large", large),
+        on_change=type_size,
+        help="Large type for a projector.",
     )
     if large:
         blocks.large_type()

@@ -70,7 +70,7 @@ def trial() -> None:
             _pending(run, patients)
             _treat(run, patients)
     with right:
-        _acts(run, patients)
+        _acts(run, patients, predictions)
         _score(run, predictions)
     ended = run.ends and not waits_for_prediction
     truth_shown(study, scenario, run, patients, hidden=hidden, ended=ended)
@@ -117,9 +117,8 @@ def _design(own: Study, fitting: dict[str, Study]) -> Study:
     st.selectbox(
         "Design",
         listed,
-        listed.index(chosen),
         format_func=titles.__getitem__,
-        key="teach:design",
+        key=teach_address.follow("teach:design", chosen),
         on_change=changed,
         help="Another design starts the trial again, on the same patients.",
     )
@@ -140,9 +139,8 @@ def _scenario(study: Study, seed: int) -> tuple[str, bool]:
     st.selectbox(
         "Truth behind the dice",
         listed,
-        listed.index(asked),
         format_func=lambda name: "Hidden: one of the study's, drawn by the seed" if name == HIDDEN else str(name),
-        key="teach:scenario",
+        key=teach_address.follow("teach:scenario", asked),
         on_change=changed,
         help="The assumed DLT probabilities. Another truth starts the trial again.",
     )
@@ -312,7 +310,7 @@ def _chosen(run: HandRun, keys: list[str]) -> None:
         _go(added(run, letters))
 
 
-def _acts(run: HandRun, patients: Patients) -> None:
+def _acts(run: HandRun, patients: Patients, predictions: tuple[Prediction, ...]) -> None:
     """What can be done with the trial as a whole."""
     row = st.container(horizontal=True)
     row.button(
@@ -320,8 +318,8 @@ def _acts(run: HandRun, patients: Patients) -> None:
         icon=":material/undo:",
         disabled=not run.treated,
         key=f"teach:undo:{run.text}",
-        on_click=_go,
-        args=(undone(run),),
+        on_click=_undo,
+        args=(undone(run), predictions),
         help="Take the last cohort away",
     )
     row.button(
@@ -334,6 +332,12 @@ def _acts(run: HandRun, patients: Patients) -> None:
         help="Roll the dice until the trial ends",
     )
     row.button("New trial", icon=":material/restart_alt:", disabled=not run.treated, on_click=_start_again)
+
+
+def _undo(before: HandRun, predictions: tuple[Prediction, ...]) -> None:
+    """Predictions of what is taken away go with it: other outcomes may follow."""
+    kept = [each for each in predictions if each.after <= len(before.treated)]
+    teach_address.put(outcomes=before.text, said=written(kept))
 
 
 def _finish(run: HandRun, patients: Patients) -> None:

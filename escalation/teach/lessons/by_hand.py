@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from math import ceil
 
 from escalation.decision import Action
 from escalation.report.wording import where_to
@@ -13,6 +14,8 @@ from escalation.teach.patients import patients_of
 
 STUDY = "textbook-5-doses"
 SCENARIO = "mtd-3"
+FULL, FEWEST = 6, 18
+"""Patients of a full level, and the fewest patients listed on paper."""
 
 
 @cache
@@ -107,19 +110,17 @@ def a_whole_trial(seed: int) -> Step:
     grid = study.protocol.grid
     patients = patients_of(study, SCENARIO, seed)
     run = to_the_end(hand_run(study, "", seed), patients)
-    tried = max(person.regimen for person in run.treated)
-    known = []
-    for arrival in range(len(run.treated)):
-        row = tuple(
-            ("DLT" if patients.letter(arrival, k) == "T" else "–") if k <= tried else "" for k in range(grid.size)
-        )
-        known.append((f"{arrival + 1:03d}", *row))
+    shown = max(FEWEST, FULL * ceil(len(run.treated) / FULL))  # a round number: it must not tell where the trial ends
+    known = [
+        (f"{i + 1:03d}", *("DLT" if patients.letter(i, k) == "T" else "–" for k in range(grid.size)))
+        for i in range(shown)
+    ]
     options = (*(f"Level {grid.level(k)}" for k in range(grid.size)), "No level")
     right = f"Level {grid.level(run.selected[0])}" if run.selected else "No level"
     return Step(
         title="A whole trial on paper",
         text=f"These are the patients of your class (seed {seed}), in the order they arrive, with what would happen to "
-        "each at every level tried. In a real trial you see one cell of each row: the level the patient was treated "
+        "each at every level. In a real trial you see one cell of each row: the level the patient was treated "
         "at. Run the traditional 3+3 (V1) with pencil and paper: start at level 1 with 001, 002 and 003. A patient is "
         "used once.",
         task=of_options("Which level do you recommend?", options, right),

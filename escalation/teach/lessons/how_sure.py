@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from math import ceil, sqrt
 
 from escalation.characteristics import Estimate
@@ -36,7 +36,7 @@ def _exact() -> float:
     return c.measures["correct_selection"].value
 
 
-@cache
+@lru_cache(maxsize=1024)
 def _sampled(seed: int) -> Estimate:
     run = simulate(_study(), scenarios=[SCENARIO], engine="sampled", trials=FEW, seed=seed)
     return run.scenarios[0].characteristics.measures["correct_selection"]
@@ -47,7 +47,7 @@ def _error(estimate: Estimate) -> float:
     return estimate.mcse
 
 
-@cache
+@lru_cache(maxsize=1024)
 def _compared(seed: int) -> Comparison:
     return compare([_study(), load(STUDY, design=OTHER)], scenarios=[SCENARIO], trials=PAIRED, seed=seed)
 

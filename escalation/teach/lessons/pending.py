@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 
@@ -137,7 +137,7 @@ def before_the_third(seed: int) -> Step:
     )
 
 
-@cache
+@lru_cache(maxsize=1024)
 def _durations(days: int, seed: int) -> tuple[float, str, str]:
     study = load(STUDY, overrides=[f"protocol.dlt_window.days={days}"])
     run = simulate(study, scenarios=[SCENARIO], engine="calendar", trials=TRIALS, seed=seed)
