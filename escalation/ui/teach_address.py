@@ -22,6 +22,7 @@ KEPT: Final = (
     "outcomes",
     "said",
     "beside",
+    "on",
     "truth",
     "large",
 )

@@ -44,7 +44,7 @@ def beside(study: Study, fitting: dict[str, Study], run: HandRun, patients: Pati
     )
     if not asked:
         return
-    on = st.toggle("Also the patients to come, until each trial ends", key="teach:to-come", bind="query-params")
+    on = _to_come()
     runs = {own: to_the_end(run, patients) if on else run}
     for name in asked:
         other = under(fitting[name], run.treated, patients)
@@ -59,6 +59,18 @@ def beside(study: Study, fitting: dict[str, Study], run: HandRun, patients: Pati
             if unused > 0:
                 st.caption(f"{unused} of the {len(run.treated)} patients have no place under this design so far.")
     _people(runs)
+
+
+def _to_come() -> bool:
+    """Whether the trials go on with patients nobody has met yet."""
+    on = teach_address.value("on") == "1"
+
+    def changed() -> None:
+        teach_address.put(on="1" if st.session_state["teach:on"] else "")
+
+    label = "Also the patients to come, until each trial ends"
+    st.toggle(label, key=teach_address.follow("teach:on", on), on_change=changed)
+    return on
 
 
 def _people(runs: dict[str, HandRun]) -> None:

@@ -133,6 +133,12 @@ def test_the_same_patients_under_another_design(opened):
     )
     assert sum("1NNN 2TNN" in each.value for each in app.code) >= 2
     assert any(each.value == "**BOIN**" for each in app.markdown)
+    (further,) = [each for each in app.toggle if each.label.startswith("Also the patients to come")]
+    further.set_value(True).run()
+    assert parameter(app, "on") == "1"
+    study = load("textbook-5-doses")
+    ended = to_the_end(hand_run(study, "1NNN 2TNN", 4), patients_of(study, "mtd-3", 4))
+    assert any(each.value == ended.text for each in app.code)
 
 
 def test_another_design_and_another_study_start_again(opened):
