@@ -38,7 +38,7 @@ class Choice:
 
     def reads(self, given: str) -> bool:
         """Whether a kept answer is one of this question."""
-        return given.isdecimal() and int(given) < len(self.options)
+        return given.isdecimal() and len(given) < 4 and int(given) < len(self.options)
 
     def accepts(self, given: str) -> bool:
         """Whether a kept answer is right."""

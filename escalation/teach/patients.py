@@ -29,7 +29,7 @@ class Treated(NamedTuple):
 
 def checked_seed(text: str) -> int:
     """A seed as written in an address; raises StudyError."""
-    if not (text.isdecimal() and int(text) <= HIGHEST_SEED):
+    if not (text.isdecimal() and len(text) <= len(str(HIGHEST_SEED)) and int(text) <= HIGHEST_SEED):
         problem = f"{text[:20]!r} names no patients"
         raise StudyError((Fault("seed", problem, f"use a whole number from 0 to {HIGHEST_SEED:,}"),), "the address")
     return int(text)

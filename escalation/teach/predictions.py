@@ -21,7 +21,9 @@ ACTION_OF: Final = {letter: action for action, (letter, _, _) in ACTIONS.items()
 """Action of every letter predictions are kept under."""
 SHOWN: Final = "?"
 """Stands for a prediction that was not made: the reason was asked for first."""
-_ENTRY: Final = re.compile(r"(?P<after>\d+)(?:p(?P<pending>\d+(?:-\d+)*))?(?P<letter>[ESDWX?])(?P<levels>[\d.+]*)")
+_ENTRY: Final = re.compile(
+    r"(?P<after>\d{1,4})(?:p(?P<pending>\d{1,4}(?:-\d{1,4})*))?(?P<letter>[ESDWX?])(?P<levels>[\d.+]*)"
+)
 
 
 @dataclass(frozen=True, slots=True)

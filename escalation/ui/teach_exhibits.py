@@ -83,6 +83,8 @@ def decision(run: HandRun) -> None:
         with st.container(width=860):
             st.markdown(f"**{reason.line}**")
             st.markdown(reason.paragraph)
+    if rule.expansion is not None and run.state.stage == "escalation" and len(advice.selected) == 1:
+        st.markdown(f"Then {rule.expansion.describe(rule.grid)}.")
     if advice.certain:
         st.markdown("Certain already: no outcome still open can change it.")
     ahead = look_ahead(run)

@@ -56,7 +56,7 @@ def _lesson(lesson: Lesson) -> None:
     right.button(
         "All lessons", icon=":material/list:", on_click=teach_address.put, kwargs={"lesson": "", "at": "", "given": ""}
     )
-    number = int(at) if at.isdecimal() and 1 <= int(at) <= count else 0 if at == SUMMARY else 1
+    number = int(at) if at.isdecimal() and len(at) < 4 and 1 <= int(at) <= count else 0 if at == SUMMARY else 1
     _way(course, progress, number)
     if number:
         _step(course, progress, number - 1)

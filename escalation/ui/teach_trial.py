@@ -7,7 +7,6 @@ from typing import Final
 import streamlit as st
 
 from escalation.advice import Advisor
-from escalation.decision import Action
 from escalation.errors import EscalationError, OutcomeError
 from escalation.study import Study, preset_names
 from escalation.teach.hand_run import (
@@ -22,18 +21,17 @@ from escalation.teach.hand_run import (
     undone,
 )
 from escalation.teach.hand_run import to_the_end as run_to_the_end
-from escalation.teach.lesson import said
 from escalation.teach.patients import Patients, hidden_scenario, patients_of
-from escalation.teach.predictions import Marked, Prediction, choices, marked, moment_of, read, written
+from escalation.teach.predictions import Prediction, moment_of, read, written
 from escalation.ui import blocks, teach_address
 from escalation.ui.engine import fitting_designs
 from escalation.ui.study_in_hand import key_in_hand, study_in_hand
 from escalation.ui.teach_beside import beside
-from escalation.ui.teach_exhibits import decision, steps
+from escalation.ui.teach_exhibits import steps
+from escalation.ui.teach_predictions import keep, predict, say, score
 from escalation.ui.teach_truth import truth_shown
 
 HIDDEN: Final = "hidden"
-_OWN: Final = "own"
 
 
 def trial() -> None:
@@ -64,14 +62,14 @@ def trial() -> None:
             st.warning(f"Departure from the design: {departure}")
         steps(run, "trial", decided=not waits_for_prediction)
         if waits_for_prediction:
-            _predict(run, predictions)
+            predict(run, predictions)
         else:
-            _say(run, predictions)
+            say(run, predictions)
             _pending(run, patients)
             _treat(run, patients)
     with right:
         _acts(run, patients, predictions)
-        _score(run, predictions)
+        score(run, predictions)
     ended = run.ends and not waits_for_prediction
     truth_shown(study, scenario, run, patients, hidden=hidden, ended=ended)
     beside(study, fitting, run, patients)
@@ -112,6 +110,11 @@ def _design(own: Study, fitting: dict[str, Study]) -> Study:
 
     if not fitting:
         return own
+    if own_name not in fitting:
+        st.info(
+            f"{own.protocol.rule.design.title} reads follow-up times, which an outcome string does not hold. Another "
+            "design is run here."
+        )
     listed = list(fitting)
     chosen = chosen if chosen in listed else listed[0]
     st.selectbox(
@@ -147,87 +150,6 @@ def _scenario(study: Study, seed: int) -> tuple[str, bool]:
     return (hidden_scenario(study, seed), True) if asked == HIDDEN else (asked, False)
 
 
-# predict, then see -------------------------------------------------------------------------------------
-
-
-def _predict(run: HandRun, predictions: tuple[Prediction, ...]) -> None:
-    """The question before the answer."""
-    offered = choices(run)
-    after, held = moment_of(run)
-    scope = f"teach:predict:{run.study.hash[:8]}:{run.text}"
-    words = {Action.ESCALATE: "Escalate", Action.STAY: "Stay", Action.DE_ESCALATE: "De-escalate"}
-    words |= {Action.WAIT: "Wait", Action.STOP: "Stop"}
-    with st.container(border=True):
-        st.markdown("**Predict: what does the rule say next?**")
-        action = st.radio(
-            "Next step",
-            list(offered),
-            index=None,
-            format_func=words.__getitem__,
-            horizontal=True,
-            key=f"{scope}:action",
-        )
-        levels: tuple[str, ...] = ()
-        if action is not None and len(offered[action]) > 1:
-            label = "Which level is selected?" if action == Action.STOP else "To which level?"
-            picked = st.selectbox(
-                label, offered[action], format_func=lambda each: _levels(run, each), key=f"{scope}:level:{int(action)}"
-            )
-            levels = tuple(picked or ())
-        elif action is not None:
-            levels = offered[action][0]
-        keep, show = st.columns(2)
-        keep.button(
-            "Keep my prediction",
-            type="primary",
-            disabled=action is None,
-            key=f"{scope}:keep",
-            on_click=_keep,
-            args=(predictions, Prediction(after, held, action, levels)),
-        )
-        show.button(
-            "Show without predicting",
-            key=f"{scope}:show",
-            on_click=_keep,
-            args=(predictions, Prediction(after, held, None)),
-        )
-
-
-def _levels(run: HandRun, levels: tuple[str, ...]) -> str:
-    grid = run.study.protocol.grid
-    described = {grid.level(k): grid.describe(k) for k in range(grid.size)}
-    return ", ".join(f"level {level}: {described[level]}" for level in levels) or "none"
-
-
-def _keep(predictions: tuple[Prediction, ...], new: Prediction) -> None:
-    others = [each for each in predictions if each.moment != new.moment]
-    teach_address.put(said=written([*others, new]))
-
-
-def _say(run: HandRun, predictions: tuple[Prediction, ...]) -> None:
-    """The decision with its reason, and what was predicted."""
-    if not run.treated:
-        st.markdown("Nobody has been treated yet. The trial opens at its first level.")
-        return
-    here = [each for each in marked(run, predictions) if each.prediction.moment == moment_of(run)]
-    for each in here:
-        if each.prediction.action is not None:
-            _mark(each, run)
-    decision(run)
-    if run.ends and run.study.protocol.rule.expansion is None:
-        st.markdown("The trial has ended.")
-
-
-def _mark(each: Marked, run: HandRun) -> None:
-    yours = said(each.prediction, run)
-    if each.right:
-        st.success(f"You predicted: {yours}. Right.", icon=":material/check:")
-    elif each.action_right:
-        st.warning(f"You predicted: {yours}. The step is right, the level is not.", icon=":material/adjust:")
-    else:
-        st.warning(f"You predicted: {yours}. The rule says something else.", icon=":material/close:")
-
-
 # the next patients -------------------------------------------------------------------------------------
 
 
@@ -246,15 +168,13 @@ def _pending(run: HandRun, patients: Patients) -> None:
             args=(followed_up(run, patients),),
         )
         for i in run.pending:
-            columns = st.columns([2, 2, 2, 3], vertical_alignment="center")
-            columns[0].markdown(f"{i + 1:03d}")
-            for column, letter in zip(columns[1:], "NTX", strict=True):
-                column.button(
-                    OUTCOMES[letter][:1].upper() + OUTCOMES[letter][1:],
+            row = st.container(horizontal=True)
+            for letter in "NTX":
+                row.button(
+                    f"{i + 1:03d}: {OUTCOMES[letter]}",
                     key=f"teach:resolve:{run.text}:{i}:{letter}",
                     on_click=_resolve,
                     args=(run, i, letter),
-                    help=f"Outcome of {i + 1:03d}",
                 )
 
 
@@ -345,31 +265,7 @@ def _finish(run: HandRun, patients: Patients) -> None:
     after, held = moment_of(done)
     others = read(teach_address.value("said"))
     _go(done)
-    _keep(others, Prediction(after, held, None))
-
-
-def _score(run: HandRun, predictions: tuple[Prediction, ...]) -> None:
-    """The predictions of this trial beside what the rule said."""
-    made = [each for each in marked(run, predictions) if each.prediction.action is not None]
-    shown = len(marked(run, predictions)) - len(made)
-    right = sum(each.right for each in made)
-    blocks.cards(
-        [
-            ("Predictions right", f"{right} of {len(made)}", f"{shown} shown without predicting" if shown else ""),
-            ("Treated", str(len(run.treated)), f"{sum(p.letter == 'T' for p in run.treated)} with a DLT"),
-        ]
-    )
-    if made:
-        rows = [
-            (
-                f"{each.prediction.after}"
-                + (f" ({len(each.prediction.pending)} pending)" if each.prediction.pending else ""),
-                said(each.prediction, run) + ("" if each.right else " ✗"),
-                said(each.answer, run),
-            )
-            for each in made
-        ]
-        blocks.table(("after patients", "you", "the rule"), rows, "Your predictions", text=True)
+    keep(others, Prediction(after, held, None))
 
 
 # the same elsewhere ------------------------------------------------------------------------------------

@@ -170,7 +170,7 @@ def test_more_patients_than_places_are_refused():
         added(run, "NN")
 
 
-@pytest.mark.parametrize("text", ["", "-1", "1.5", "abc", "1000000001", "²"])
+@pytest.mark.parametrize("text", ["", "-1", "1.5", "abc", "1000000001", "²", "9" * 5000])
 def test_a_seed_that_is_none_is_refused(text):
     with pytest.raises(StudyError, match="seed"):
         checked_seed(text)

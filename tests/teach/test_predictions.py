@@ -21,7 +21,7 @@ def test_predictions_are_written_as_they_are_read(text):
     assert written(read(text)) == text
 
 
-@pytest.mark.parametrize("text", ["E2", "3", "3Q1", "3E2;", "3pE2", "x" * 99])
+@pytest.mark.parametrize("text", ["E2", "3", "3Q1", "3E2;", "3pE2", "x" * 99, "9" * 5000 + "E2"])
 def test_a_text_that_is_no_prediction_is_refused(text):
     with pytest.raises(OutcomeError, match="no prediction"):
         read(text)

@@ -114,7 +114,7 @@ def test_outcomes_can_be_chosen_and_become_known_later(opened):
     press(app, "Show without predicting")
     assert parameter(app, "said") == "3p2?"
     assert "if 002 completes by day 28 without DLT" in written(app)
-    press(app, "DLT")
+    press(app, "002: DLT")
     assert parameter(app, "outcomes") == "1NTN"
 
 
@@ -160,6 +160,7 @@ def test_another_design_and_another_study_start_again(opened):
         ({"outcomes": "<b>x</b>"}, "is not a level"),
         ({"said": "zzz"}, "no prediction"),
         ({"seed": "abc"}, "names no patients"),
+        ({"seed": "9" * 5000}, "names no patients"),
         ({"scenario": "nonsense", "design": "nonsense", "large": "9", "truth": "x", "beside": "a,b"}, "Textbook"),
     ],
 )
@@ -169,7 +170,7 @@ def test_an_address_that_makes_no_sense_is_told_so(opened, parameters, told):
 
 
 def test_an_unknown_lesson_shows_the_list(opened):
-    app = opened(lesson="cooking", at="x", given="~~~~~")
+    app = opened(lesson="cooking", at="9" * 5000, given="~~~~~")
     assert "no lesson" in written(app)
     assert sum(each.label.startswith("Start lesson") for each in app.button) == len(LESSONS)
 
