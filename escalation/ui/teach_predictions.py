@@ -38,8 +38,8 @@ def predict(run: HandRun, predictions: tuple[Prediction, ...]) -> None:
             levels = tuple(picked or ())
         elif action is not None:
             levels = offered[action][0]
-        keep, show = st.columns(2)
-        keep.button(
+        left, right = st.columns(2)
+        left.button(
             "Keep my prediction",
             type="primary",
             disabled=action is None,
@@ -47,7 +47,7 @@ def predict(run: HandRun, predictions: tuple[Prediction, ...]) -> None:
             on_click=keep,
             args=(predictions, Prediction(after, held, action, levels)),
         )
-        show.button(
+        right.button(
             "Show without predicting",
             key=f"{scope}:show",
             on_click=keep,
