@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from escalation.app_cli import serve
+from escalation.cli_shared import (
+    BudgetOption,
+    ComparisonEngine,
+    DesignOption,
+    Engine,
+    JsonOption,
+    ScenarioOption,
+    SeedOption,
+    SetOption,
+    StudyArgument,
+    TrialsOption,
+    TruthOption,
+    WorkersOption,
+)
+from escalation.cli_shared import console as _console
+from escalation.cli_shared import executor as _executor
+from escalation.cli_shared import load_study as _load
+from escalation.cli_shared import print_json as _print_json
+from escalation.cli_shared import progress as _progress
 from escalation.trial_cli import app as trial_app
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from escalation.study import Study
 
 app = typer.Typer(
     name="escalation",
@@ -30,45 +40,6 @@ app = typer.Typer(
 )
 app.add_typer(trial_app, name="trial")
 app.command(name="app")(serve)
-
-
-class Engine(StrEnum):
-    """The engines a simulation can ask for."""
-
-    auto = "auto"
-    exact = "exact"
-    sampled = "sampled"
-    calendar = "calendar"
-
-
-class ComparisonEngine(StrEnum):
-    """The engines a comparison on common participants can ask for."""
-
-    sampled = "sampled"
-    calendar = "calendar"
-
-
-StudyArgument = Annotated[
-    str, typer.Argument(metavar="STUDY", help="A study file, or the name of a preset (see: studies).")
-]
-DesignOption = Annotated[str | None, typer.Option("--design", help="Use another registered design, with its defaults.")]
-SetOption = Annotated[
-    list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Replace any value of the study by its path.")
-]
-TruthOption = Annotated[
-    str | None,
-    typer.Option(
-        "--truth", metavar="P", help='DLT probabilities in place of the scenarios; grid rows separated by "/".'
-    ),
-]
-ScenarioOption = Annotated[list[str] | None, typer.Option("--scenario", help="Only these scenarios; may be repeated.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-TrialsOption = Annotated[int, typer.Option(help="Simulated trials per scenario.")]
-SeedOption = Annotated[int, typer.Option(help="Master seed; the same seed gives the same numbers.")]
-BudgetOption = Annotated[
-    int | None, typer.Option(help="Most states held by exact enumeration; half a million if left out.", min=1)
-]
-WorkersOption = Annotated[int, typer.Option(help="Processes; the numbers do not depend on it.")]
 
 
 def main() -> None:
@@ -83,57 +54,6 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    width = None if sys.stdout.isatty() else 120
-    return Console(highlight=False, soft_wrap=False, width=width)
-
-
-def _print_json(form: Any) -> None:
-    typer.echo(json.dumps(form, indent=2, ensure_ascii=False, allow_nan=False))
-
-
-def _load(study: str, design: str | None, overrides: list[str] | None, truth: str | None = None) -> Study:
-    from escalation.study import load
-
-    return load(study, design=design, overrides=overrides or (), truth=truth)
-
-
-@contextmanager
-def _executor(workers: int) -> Iterator[Any]:
-    from escalation.errors import Fault, StudyError
-
-    if workers < 1:
-        raise StudyError((Fault("--workers", f"{workers} workers cannot run", "use 1 or more"),), "command line")
-    if workers == 1:
-        yield None
-        return
-    from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing import get_context
-
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield pool
-
-
-@contextmanager
-def _progress(label: str) -> Iterator[Any]:
-    """A bar on stderr, drawn only for work that lasts more than a second at a terminal."""
-    from time import monotonic
-
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield None
-        return
-    began = monotonic()
-    with Progress(console=console, transient=True) as bar:
-        task = bar.add_task(label, total=None, visible=False)
-        yield lambda done, total: bar.update(task, completed=done, total=total, visible=monotonic() - began > 1)
 
 
 @app.command()

@@ -13,6 +13,8 @@ from escalation.regimens import RegimenGrid
 from escalation.report.charts.style import DASHES, DLT, INK, SELECTED, SERIES, SHAPES, TREATED, TRUTH, finished
 from escalation.tally import Bools, Floats
 
+_RISK = "DLT probability"
+
 
 @dataclass(frozen=True, slots=True)
 class Shares:
@@ -62,15 +64,13 @@ def dose_toxicity(
     layers: list[alt.Chart] = []
     if within:
         layers.append(
-            alt.Chart(aim)
-            .mark_rect(color=INK, opacity=0.12)
-            .encode(y=alt.Y("low:Q", title="DLT probability"), y2="high:Q")
+            alt.Chart(aim).mark_rect(color=INK, opacity=0.12).encode(y=alt.Y("low:Q", title=_RISK), y2="high:Q")
         )
     layers += [
-        alt.Chart(aim).mark_rule(color=INK, strokeDash=[4, 4]).encode(y=alt.Y("aim:Q", title="DLT probability")),
+        alt.Chart(aim).mark_rule(color=INK, strokeDash=[4, 4]).encode(y=alt.Y("aim:Q", title=_RISK)),
         alt.Chart(aim)
         .mark_text(color=INK, align="left", dx=4, dy=-7, fontSize=12)
-        .encode(y=alt.Y("aim:Q", title="DLT probability"), text="said:N", x=alt.value(0)),
+        .encode(y=alt.Y("aim:Q", title=_RISK), text="said:N", x=alt.value(0)),
         base.mark_line().encode(x=x, y=y, color=colour, strokeDash=dash),
         base.mark_point(filled=True, size=80).encode(x=x, y=y, color=colour, shape=shape, tooltip=tooltip),
     ]

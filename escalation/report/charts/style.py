@@ -9,7 +9,7 @@ import vl_convert
 
 from escalation.decision import Action
 
-INK: Final = "#44545A"
+INK: Final = "#6F8188"
 """Lines and labels that read on light and on dark."""
 TRUTH: Final = "#8A6FB3"
 SELECTED: Final = "#0072B2"
