@@ -18,6 +18,7 @@ from escalation.study import Study
 from escalation.tally import Bools, Floats
 
 _CSS: Final = Path(__file__).with_name("style.css")
+_LARGE: Final = Path(__file__).with_name("large.css")
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,3 +237,13 @@ def refusals_shown() -> Iterator[None]:
         yield
     except EscalationError as error:
         show_refusal(error)
+
+
+def say(text: str) -> None:
+    """The one sentence a page is opened for."""
+    st.html(f'<div class="esc-say">{escape(text)}</div>')
+
+
+def large_type() -> None:
+    """Everything larger, for a projector."""
+    st.html(_LARGE)
