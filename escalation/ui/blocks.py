@@ -239,11 +239,6 @@ def refusals_shown() -> Iterator[None]:
         show_refusal(error)
 
 
-def say(text: str) -> None:
-    """The one sentence a page is opened for."""
-    st.html(f'<div class="esc-say">{escape(text)}</div>')
-
-
 def large_type() -> None:
     """Everything larger, for a projector."""
     st.html(_LARGE)
