@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -206,7 +207,8 @@ def nested(lines: Sequence[tuple[int, str, str]]) -> None:
 
 def plain(text: str) -> str:
     """Text in which Markdown has nothing to read."""
-    return "".join(f"\\{each}" if each in "\\`*_{}[]()#+-.!|~$<>:" else each for each in text)
+    escaped = "".join(f"\\{each}" if each in "\\`*_{}[]<>#|~$:!" else each for each in text)
+    return re.sub(r"^(\d*)([-+.)])", r"\1\\\2", escaped)  # nor a list to begin
 
 
 def show_refusal(error: EscalationError) -> None:
