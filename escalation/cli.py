@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from escalation.app_cli import serve
-from escalation.cli_options import (
+from escalation.cli_shared import (
     BudgetOption,
     ComparisonEngine,
     DesignOption,
@@ -23,16 +22,15 @@ from escalation.cli_options import (
     TrialsOption,
     TruthOption,
     WorkersOption,
-    executor_of,
-    load_study,
-    progress_bar,
     shared_only,
 )
+from escalation.cli_shared import console as _console
+from escalation.cli_shared import executor as _executor
+from escalation.cli_shared import load_study as _load
+from escalation.cli_shared import print_json as _print_json
+from escalation.cli_shared import progress as _progress
 from escalation.report_cli import report
 from escalation.trial_cli import app as trial_app
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 app = typer.Typer(
     name="escalation",
@@ -61,17 +59,6 @@ def main() -> None:
         sys.exit(1)
 
 
-def _console() -> Console:
-    from rich.console import Console
-
-    width = None if sys.stdout.isatty() else 120
-    return Console(highlight=False, soft_wrap=False, width=width)
-
-
-def _print_json(form: Any) -> None:
-    typer.echo(json.dumps(form, indent=2, ensure_ascii=False, allow_nan=False))
-
-
 @app.command()
 def simulate(
     study: StudyArgument,
@@ -96,8 +83,8 @@ def simulate(
     from escalation.simulate import simulate as run
     from escalation.simulate import write_records
 
-    loaded = load_study(study, design, set_, truth)
-    with executor_of(workers) as executor, progress_bar("simulating") as progress:
+    loaded = _load(study, design, set_, truth)
+    with _executor(workers) as executor, _progress("simulating") as progress:
         simulation = run(
             loaded,
             scenarios=scenario or (),
@@ -133,7 +120,7 @@ def decide(
     from escalation.report.forms import decision_form
     from escalation.report.tables import print_decision
 
-    loaded = load_study(study, design, set_)
+    loaded = _load(study, design, set_)
     protocol = loaded.protocol
     advisor = Advisor(protocol.rule, windows_complete=protocol.escalate_when == "windows_complete")
     replayed = replay(protocol.rule, outcomes, advisor=advisor, replace_not_evaluable=protocol.evaluability.replace)
@@ -146,21 +133,29 @@ def decide(
 
 @app.command()
 def table(
-    study: StudyArgument, design: DesignOption = None, set_: SetOption = None, as_json: JsonOption = False
+    study: StudyArgument,
+    design: DesignOption = None,
+    set_: SetOption = None,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Print E, S, D, DU cells as CSV, as decision_table reads.")
+    ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """The decision table by the number of evaluable participants at the current regimen."""
     from escalation.errors import EngineError
-    from escalation.report.forms import table_form
+    from escalation.report.forms import table_csv, table_form
     from escalation.report.tables import print_table
 
-    loaded = load_study(study, design, set_)
+    loaded = _load(study, design, set_)
     found = loaded.protocol.rule.design.table()
     if found is None:
         raise EngineError(
             f"{loaded.protocol.rule.design.label} decides on more than the counts at the current regimen, so it has no "
             "table; use: escalation pathways"
         )
-    if as_json:
+    if as_csv:
+        typer.echo(table_csv(found), nl=False)
+    elif as_json:
         _print_json(table_form(found))
     else:
         print_table(_console(), loaded, found)
@@ -180,8 +175,8 @@ def verify(
     from escalation.report.tables import print_proof
     from escalation.verify import verify as prove
 
-    loaded = load_study(study, design, set_)
-    with progress_bar("checking") as progress:
+    loaded = _load(study, design, set_)
+    with _progress("checking") as progress:
         proof = prove(loaded.protocol.rule, budget=budget, progress=progress)
     if as_json:
         _print_json(proof_form(loaded, proof))
@@ -212,7 +207,7 @@ def pathways(
 
     if cohorts < 0:
         raise StudyError((Fault("--cohorts", f"{cohorts} is negative", "use 0 or more"),), "command line")
-    loaded = load_study(study, design, set_, truth)
+    loaded = _load(study, design, set_, truth)
     protocol = loaded.protocol
     assumed = loaded.scenario(scenario) if scenario is not None else loaded.scenarios[0]
     advisor = Advisor(protocol.rule, windows_complete=protocol.escalate_when == "windows_complete")
@@ -246,9 +241,9 @@ def compare(
     from escalation.report.forms import comparison_form
     from escalation.report.tables import print_comparison
 
-    entries = [load_study(name, None, set_, truth) for name in study]
-    entries += [load_study(study[0], name, shared_only(set_), truth) for name in design or ()]
-    with executor_of(workers) as executor, progress_bar("comparing") as progress:
+    entries = [_load(name, None, set_, truth) for name in study]
+    entries += [_load(study[0], name, shared_only(set_), truth) for name in design or ()]
+    with _executor(workers) as executor, _progress("comparing") as progress:
         comparison = run(
             entries,
             scenarios=scenario or (),
@@ -265,9 +260,21 @@ def compare(
 
 
 @app.command()
-def designs(as_json: JsonOption = False) -> None:
+def designs(
+    as_json: JsonOption = False,
+    pages: Annotated[
+        Path | None, typer.Option(help="Write the reference page of every design into this folder.")
+    ] = None,
+) -> None:
     """The registered designs."""
     from escalation.registry import design_class, design_names
+
+    if pages is not None:
+        from escalation.report.design_pages import write_pages
+
+        for file in write_pages(pages):
+            typer.echo(f"wrote {file}")
+        return
 
     listed = []
     for name in design_names():
@@ -377,7 +384,6 @@ def new(file: Annotated[Path, typer.Argument(metavar="FILE")]) -> None:
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of study files, for editors."""
-
     from escalation.study import Study
 
     _print_json(Study.model_json_schema(by_alias=True))

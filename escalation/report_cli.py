@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from escalation.cli_options import (
+from escalation.cli_shared import (
     BudgetOption,
     DesignOption,
     Engine,
@@ -21,11 +21,11 @@ from escalation.cli_options import (
     TrialsOption,
     TruthOption,
     WorkersOption,
-    executor_of,
     load_study,
-    progress_bar,
     shared_only,
 )
+from escalation.cli_shared import executor as processes
+from escalation.cli_shared import progress as progress_bar
 
 
 def report(
@@ -57,7 +57,7 @@ def report(
     loaded = load_study(study, design, set_, truth)
     others = [load_study(study, name, shared_only(set_), truth) for name in beside or ()]
     comparison = None
-    with executor_of(workers) as executor, progress_bar("simulating") as progress:
+    with processes(workers) as executor, progress_bar("simulating") as progress:
         simulation = simulate(
             loaded,
             scenarios=scenario or (),

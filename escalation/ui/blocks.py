@@ -1,4 +1,4 @@
-"""What pages are made of besides Streamlit's widgets: headings, cards, tables, faults and what traces a number."""
+"""What pages are made of besides Streamlit's widgets: headings, cards, tables, faults, and where a number is from."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ import streamlit as st
 
 from escalation import __version__
 from escalation.errors import EscalationError, StudyError
+from escalation.regimens import RegimenGrid
 from escalation.study import Study
+from escalation.tally import Bools, Floats
 
 _CSS: Final = Path(__file__).with_name("style.css")
 
@@ -45,6 +47,19 @@ def trace(study: Study, how: str) -> None:
     """The line under a result: version, study, engine, and its error or the word exact."""
     line = f"escalation {__version__} · study {study.id}, hash {study.hash[:12]} · {how}"
     st.html(f'<p class="esc-trace">{escape(line)}</p>')
+
+
+def link_button(label: str, address: str) -> None:
+    """A link of this site that looks like a button and stays in this tab."""
+    st.html(f'<p><a class="esc-button" href="{escape(address)}" target="_self">{escape(label)}</a></p>')
+
+
+def post_button(label: str, address: str) -> None:
+    """A button that sends an empty form to an address of this site."""
+    st.html(
+        f'<form method="post" action="{escape(address)}"><button class="esc-button" type="submit">{escape(label)}'
+        "</button></form>"
+    )
 
 
 def cards(listed: Iterable[tuple[str, str, str]]) -> None:
@@ -99,6 +114,43 @@ def bar(share: float, said: str, tone: str) -> Markup:
 def plain(text: str) -> str:
     """Text in which Markdown has nothing to read."""
     return "".join(f"\\{each}" if each in "\\`*_{}[]()#+-.!|~$<>:" else each for each in text)
+
+
+def grid_map(
+    grid: RegimenGrid, values: Floats, title: str, tone: str, *, marked: Bools | None = None, safe: Bools | None = None
+) -> Markup:
+    """A share or probability of every regimen as a shaded table, frequency upwards and dose across.
+
+    Parameters
+    ----------
+    marked
+        (K,) regimens with a star.
+    safe
+        (K,) regimens on the safe side of the contour, whose edge is drawn as a bold line.
+    """
+    top = max(0.01, float(values.max()))
+    line, rows = "3px solid currentColor", []
+    for f in reversed(range(grid.n_frequencies)):
+        cells = [f'<th scope="row">F{f + 1}</th>']
+        for d in range(grid.n_doses):
+            k = f * grid.n_doses + d
+            right = safe is not None and d + 1 < grid.n_doses and safe[k] != safe[k + 1]
+            above = safe is not None and f + 1 < grid.n_frequencies and safe[k] != safe[k + grid.n_doses]
+            edge = (f"border-right:{line};" if right else "") + (f"border-top:{line};" if above else "")
+            shade = f"background:color-mix(in srgb,{tone} {80 * values[k] / top:.0f}%,transparent)"
+            star = " ★" if marked is not None and marked[k] else ""
+            cells.append(f'<td style="{edge}{shade}" title="{escape(grid.describe(k))}">{values[k]:.1%}{star}</td>')
+        rows.append(f"<tr>{''.join(cells)}</tr>")
+    head = "".join(f'<th scope="col">D{d + 1}</th>' for d in range(grid.n_doses))
+    return Markup(
+        f'<table class="esc esc-map"><caption>{escape(title)}</caption>'
+        f"<thead><tr><th></th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    )
+
+
+def side_by_side(parts: Iterable[Markup]) -> None:
+    """Blocks beside each other, as many as fit."""
+    st.html(f'<div class="esc-beside">{"".join(part.html for part in parts)}</div>')
 
 
 def show_refusal(error: EscalationError) -> None:

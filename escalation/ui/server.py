@@ -2,8 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import streamlit as st
+from starlette.middleware import Middleware
+from starlette.routing import Route
 
-app = st.App(Path(__file__).with_name("router.py"))
+from escalation.ui import signed_in
+from escalation.ui.account_routes import QuietHeaders, sign_in, sign_out
+
+signed_in.served = True
+
+
+def _log(error: Exception) -> None:
+    """Defects go to the server's log; the reader gets no traceback."""
+    logging.getLogger("escalation.ui").error("a page failed", exc_info=error)
+
+
+app = st.App(
+    Path(__file__).with_name("router.py"),
+    routes=[
+        Route(signed_in.SIGN_IN, sign_in, methods=["GET", "POST"]),
+        Route(signed_in.SIGN_OUT, sign_out, methods=["POST"]),
+    ],
+    middleware=[Middleware(QuietHeaders)],
+    on_script_error=_log,
+)

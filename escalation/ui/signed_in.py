@@ -7,7 +7,7 @@ serves the pages), else from this tab's memory. Whether it still counts is asked
 from __future__ import annotations
 
 from typing import Final, NoReturn
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import streamlit as st
 
@@ -16,6 +16,7 @@ from escalation.conduct.installation import default_database
 from escalation.conduct.service import INSTALLATION, Conduct
 from escalation.conduct.store import Ledger, migrate
 from escalation.errors import EscalationError
+from escalation.ui import blocks, organisation
 
 COOKIE: Final = "escalation_session"
 SIGN_IN: Final = "/account/sign-in"
@@ -31,6 +32,11 @@ served = False
 def _ledger(database: str) -> Ledger:
     migrate(database)
     return Ledger.open(database)
+
+
+def accounts() -> Accounts:
+    """The accounts of the installation."""
+    return Accounts(_ledger(default_database()).engine)
 
 
 def conduct() -> Conduct:
@@ -55,7 +61,8 @@ def required() -> tuple[Conduct, str, User]:
     service = conduct()
     if not service.ledger.head(INSTALLATION)[0]:
         st.info(
-            "This installation has no administrator yet. On the server, run: `escalation trial init NAME FULL_NAME`",
+            "This installation has no administrator yet. On the server, run: "
+            "`escalation trial init CODE-NAME --full-name 'Full Name'`",
             icon=":material/person_add:",
         )
         st.stop()
@@ -72,9 +79,17 @@ def required() -> tuple[Conduct, str, User]:
 def _ask(service: Conduct, why: str) -> NoReturn:
     if why:
         st.warning(why, icon=":material/lock_clock:")
+    begun = None
+    with blocks.refusals_shown():
+        begun = organisation.offer(service.accounts)
+    if begun is not None:
+        st.session_state[_TOKEN] = begun
+        st.rerun()
     if served:
-        here = quote(st.context.url or "/")
-        st.html(f'<p><a class="esc-button" href="{SIGN_IN}?next={here}" target="_self">Sign in</a></p>')
+        place = urlsplit(st.context.url or "/")
+        query = "&".join(f"{name}={quote(value)}" for name, value in st.query_params.items())
+        here = quote(place.path + (f"?{query}" if query else ""), safe="")
+        blocks.link_button("Sign in", f"{SIGN_IN}?next={here}")
         st.stop()
     with st.form("sign_in"):
         name = st.text_input("Code name", autocomplete="username")
@@ -90,9 +105,14 @@ def _ask(service: Conduct, why: str) -> NoReturn:
     st.stop()
 
 
-def sign_out() -> None:
-    """End the session; what was recorded stays."""
-    presented = token()
-    if presented is not None:
-        conduct().accounts.sign_out(presented)
-    st.session_state.pop(_TOKEN, None)
+def sign_out_button() -> None:
+    """The way out, in the side bar; what was recorded stays."""
+    if served and _TOKEN not in st.session_state:
+        with st.sidebar:
+            blocks.post_button("Sign out", SIGN_OUT)
+    elif st.sidebar.button("Sign out"):
+        presented = st.session_state.pop(_TOKEN, None)
+        if presented is not None:
+            conduct().accounts.sign_out(presented)
+        organisation.forget()
+        st.rerun()

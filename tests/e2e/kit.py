@@ -9,10 +9,14 @@ import sys
 import time
 from pathlib import Path
 from urllib.error import URLError
+from urllib.parse import quote
 from urllib.request import urlopen
 
 from playwright.sync_api import Locator, Page
 
+CHROMIUM = next(
+    (p for p in ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome") if Path(p).exists()), None
+)
 SCREENSHOTS = Path(os.environ.get("ESCALATION_SCREENSHOTS", "screenshots"))
 
 
@@ -78,13 +82,20 @@ def shot(page: Page, name: str) -> None:
     page.set_viewport_size(before)
 
 
+def sign_in(page: Page, served: Served, name: str, password: str, at: str = "/trials") -> None:
+    """Sign in on the sign-in page, and go on to a page."""
+    page.goto(f"{served.url}/account/sign-in?next={quote(at, safe='')}")
+    page.get_by_label("Code name").fill(name)
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("button", name="Sign in").click()
+    settled(page)
+
+
 def set_slider(page: Page, name: str, value: float) -> None:
     """Move a slider to a value with the keyboard, as somebody without a mouse does."""
     thumb: Locator = page.get_by_role("slider", name=name)
     thumb.focus()
-    for _ in range(400):
-        now = float(thumb.get_attribute("aria-valuenow") or "nan")
-        if abs(now - value) < 1e-9:
-            break
-        thumb.press("ArrowRight" if now < value else "ArrowLeft")
+    while abs(float(thumb.input_value()) - value) > 1e-9:
+        thumb.press("ArrowRight" if float(thumb.input_value()) < value else "ArrowLeft")
+    page.wait_for_timeout(300)
     settled(page)

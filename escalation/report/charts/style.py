@@ -9,8 +9,8 @@ import vl_convert
 
 from escalation.decision import Action
 
-INK: Final = "#6A7D84"
-"""Lines and labels that read on light and on dark: above 4 to 1 on both backgrounds."""
+INK: Final = "#6F8188"
+"""Lines and labels that read on light and on dark."""
 TRUTH: Final = "#8A6FB3"
 SELECTED: Final = "#0072B2"
 TREATED: Final = "#56B4E9"

@@ -1,7 +1,12 @@
-"""Options that commands share, and what they lead to: the study, the processes, the progress bar."""
+"""What the commands share: arguments and options, how a study is loaded, and how results are printed.
+
+Nothing heavy is imported before a command runs, so that help answers at once.
+"""
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -10,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from escalation.study import Study
 
 
@@ -52,16 +59,34 @@ BudgetOption = Annotated[
 WorkersOption = Annotated[int, typer.Option(help="Processes; the numbers do not depend on it.")]
 
 
+def console() -> Console:
+    """Where tables are printed: as wide as the terminal, 120 columns elsewhere."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else 120
+    return Console(highlight=False, soft_wrap=False, width=width)
+
+
+def print_json(form: Any) -> None:
+    """JSON for programs."""
+    typer.echo(json.dumps(form, indent=2, ensure_ascii=False, allow_nan=False))
+
+
 def load_study(study: str, design: str | None, overrides: list[str] | None, truth: str | None = None) -> Study:
-    """The study that a command names, with what its options replace."""
+    """The study of a file or a preset, with another design, other values or another truth where asked."""
     from escalation.study import load
 
     return load(study, design=design, overrides=overrides or (), truth=truth)
 
 
+def shared_only(overrides: list[str] | None) -> list[str]:
+    """Overrides that do not belong to the parameters of one design."""
+    return [each for each in overrides or () if not each.startswith("protocol.design")]
+
+
 @contextmanager
-def executor_of(workers: int) -> Iterator[Any]:
-    """A pool of processes, None for this process alone."""
+def executor(workers: int) -> Iterator[Any]:
+    """As many processes as asked for; None for one, which needs no other."""
     from escalation.errors import Fault, StudyError
 
     if workers < 1:
@@ -77,23 +102,18 @@ def executor_of(workers: int) -> Iterator[Any]:
 
 
 @contextmanager
-def progress_bar(label: str) -> Iterator[Any]:
+def progress(label: str) -> Iterator[Any]:
     """A bar on stderr, drawn only for work that lasts more than a second at a terminal."""
     from time import monotonic
 
     from rich.console import Console
     from rich.progress import Progress
 
-    console = Console(stderr=True)
-    if not console.is_terminal:
+    errors = Console(stderr=True)
+    if not errors.is_terminal:
         yield None
         return
     began = monotonic()
-    with Progress(console=console, transient=True) as bar:
+    with Progress(console=errors, transient=True) as bar:
         task = bar.add_task(label, total=None, visible=False)
         yield lambda done, total: bar.update(task, completed=done, total=total, visible=monotonic() - began > 1)
-
-
-def shared_only(overrides: list[str] | None) -> list[str]:
-    """Overrides that do not belong to the parameters of one design."""
-    return [each for each in overrides or () if not each.startswith("protocol.design")]
