@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from escalation.conduct.imports import ImportRefused
 from escalation.conduct.ledger import Entry, StaleVersionError
+from escalation.conduct.listings import signature_words
 from escalation.conduct.service import Receipt
 from escalation.trial_desk import refusal
 from escalation.ui import blocks
@@ -224,7 +225,7 @@ def show_receipt(desk: Place, attempt: Attempt, again: str) -> None:
         st.success("Recorded.", icon=":material/check_circle:")
         blocks.records(("entry", "what", "about", "by", "time"), (_row(desk, entry) for entry in made))
         for line in (line for entry in made for line in _noted(entry)):
-            st.warning(line, icon=":material/info:")
+            st.info(line, icon=":material/info:")
         if made:
             st.caption(f"Head hash after entry {made[-1].seq}: {made[-1].hash}")
         st.button(again, key=attempt.widget("again"), on_click=_another, type="primary")
@@ -239,6 +240,12 @@ def _noted(entry: Entry) -> Iterable[str]:
         yield f"noted: {finding}"
     for gap in payload.get("gaps", ()):
         yield f"gap: {gap}"
+    if "data_hash" in payload:
+        yield f"data hash {payload['data_hash']}"
+    if entry.type == "recommended":
+        yield str(payload["advice"]["text"])
+    if "signature" in payload:
+        yield f"signed: {signature_words(payload['signature'])}"
     if entry.type == "corrected":
         yield f"{payload['field']}: {payload['old']!r} becomes {payload['new']!r}"
     if entry.type == "assigned":

@@ -36,7 +36,7 @@ def page() -> None:
     view = st.query_params.get(VIEW, "dashboard")
     view = view if view in VIEWS else "dashboard"
     found = desk(view)
-    here(f"{found.trial}:{view}:{st.query_params.get(PARTICIPANT, '')}")
+    here(f"{found.user.name}:{found.trial}:{view}:{st.query_params.get(PARTICIPANT, '')}")
     study = found.state.study
     title = f"**{study.title}** · " if study is not None else ""
     st.markdown(f"{title}your role here: {', '.join(role.words for role in found.roles)}")

@@ -35,7 +35,7 @@ def page() -> None:
     chosen = st.segmented_control(
         "Part", list(parts), default="Your trials", key="trials:part", label_visibility="collapsed"
     )
-    here(f"trials:{chosen}")
+    here(f"{user.name}:trials:{chosen}")
     with blocks.refusals_shown():
         parts.get(chosen or "", _trials)(conduct, token, user)
 
