@@ -62,7 +62,7 @@ class _Due(SimPyEvent):
 
 @dataclass(slots=True)
 class Course:
-    """What a simulated trial leaves behind."""
+    """What a simulated trial leaves behind; ``periods``: cause, first day and end of each time without enrolment."""
 
     state: TrialState
     reason: str
@@ -71,6 +71,7 @@ class Course:
     counts: dict[str, float]
     events: list[Event]
     arrival_days: dict[int, int]
+    periods: list[tuple[str, int, int]]
 
 
 @dataclass(slots=True)
@@ -101,6 +102,7 @@ class TrialClock:
         self.last_day = 0
         self.draws = 0
         self.held = _Held()
+        self.periods: list[tuple[str, int, int]] = []
         self.counts: dict[str, float] = dict.fromkeys(_COUNTED, 0)
 
     def run(self) -> Course:
@@ -121,6 +123,7 @@ class TrialClock:
             self.counts,
             self.events or [],
             self.arrival_days,
+            self.periods,
         )
 
     def _fold(self, event: Event) -> None:
@@ -323,8 +326,16 @@ class TrialClock:
         if held.cause:
             until = today if held.until is None else min(today, held.until)
             self.counts[held.cause] += max(0, until - held.since)
+            if self.events is not None and until > held.since:
+                self._add_period(held.cause, held.since, until)
         held.cause, held.since = cause, today
         held.until = self._earliest() if cause == "held_stagger" else None
+
+    def _add_period(self, cause: str, since: int, until: int) -> None:
+        """Keep a time without enrolment, as one with the time before it when nothing lies between."""
+        if self.periods and self.periods[-1][0] == cause and self.periods[-1][2] == since:
+            since = self.periods.pop()[1]
+        self.periods.append((cause, since, until))
 
 
 _COUNTED = (

@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from escalation.app_cli import serve
+from escalation.cli_shared import (
+    BudgetOption,
+    ComparisonEngine,
+    DesignOption,
+    Engine,
+    JsonOption,
+    ScenarioOption,
+    SeedOption,
+    SetOption,
+    StudyArgument,
+    TrialsOption,
+    TruthOption,
+    WorkersOption,
+    console,
+    executor_of,
+    load_study,
+    print_json,
+    progress_bar,
+    shared_only,
+)
+from escalation.report_cli import report
 from escalation.trial_cli import app as trial_app
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from escalation.study import Study
 
 app = typer.Typer(
     name="escalation",
@@ -30,45 +42,7 @@ app = typer.Typer(
 )
 app.add_typer(trial_app, name="trial")
 app.command(name="app")(serve)
-
-
-class Engine(StrEnum):
-    """The engines a simulation can ask for."""
-
-    auto = "auto"
-    exact = "exact"
-    sampled = "sampled"
-    calendar = "calendar"
-
-
-class ComparisonEngine(StrEnum):
-    """The engines a comparison on common participants can ask for."""
-
-    sampled = "sampled"
-    calendar = "calendar"
-
-
-StudyArgument = Annotated[
-    str, typer.Argument(metavar="STUDY", help="A study file, or the name of a preset (see: studies).")
-]
-DesignOption = Annotated[str | None, typer.Option("--design", help="Use another registered design, with its defaults.")]
-SetOption = Annotated[
-    list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Replace any value of the study by its path.")
-]
-TruthOption = Annotated[
-    str | None,
-    typer.Option(
-        "--truth", metavar="P", help='DLT probabilities in place of the scenarios; grid rows separated by "/".'
-    ),
-]
-ScenarioOption = Annotated[list[str] | None, typer.Option("--scenario", help="Only these scenarios; may be repeated.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-TrialsOption = Annotated[int, typer.Option(help="Simulated trials per scenario.")]
-SeedOption = Annotated[int, typer.Option(help="Master seed; the same seed gives the same numbers.")]
-BudgetOption = Annotated[
-    int | None, typer.Option(help="Most states held by exact enumeration; half a million if left out.", min=1)
-]
-WorkersOption = Annotated[int, typer.Option(help="Processes; the numbers do not depend on it.")]
+app.command()(report)
 
 
 def main() -> None:
@@ -83,57 +57,6 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    width = None if sys.stdout.isatty() else 120
-    return Console(highlight=False, soft_wrap=False, width=width)
-
-
-def _print_json(form: Any) -> None:
-    typer.echo(json.dumps(form, indent=2, ensure_ascii=False, allow_nan=False))
-
-
-def _load(study: str, design: str | None, overrides: list[str] | None, truth: str | None = None) -> Study:
-    from escalation.study import load
-
-    return load(study, design=design, overrides=overrides or (), truth=truth)
-
-
-@contextmanager
-def _executor(workers: int) -> Iterator[Any]:
-    from escalation.errors import Fault, StudyError
-
-    if workers < 1:
-        raise StudyError((Fault("--workers", f"{workers} workers cannot run", "use 1 or more"),), "command line")
-    if workers == 1:
-        yield None
-        return
-    from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing import get_context
-
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield pool
-
-
-@contextmanager
-def _progress(label: str) -> Iterator[Any]:
-    """A bar on stderr, drawn only for work that lasts more than a second at a terminal."""
-    from time import monotonic
-
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield None
-        return
-    began = monotonic()
-    with Progress(console=console, transient=True) as bar:
-        task = bar.add_task(label, total=None, visible=False)
-        yield lambda done, total: bar.update(task, completed=done, total=total, visible=monotonic() - began > 1)
 
 
 @app.command()
@@ -160,8 +83,8 @@ def simulate(
     from escalation.simulate import simulate as run
     from escalation.simulate import write_records
 
-    loaded = _load(study, design, set_, truth)
-    with _executor(workers) as executor, _progress("simulating") as progress:
+    loaded = load_study(study, design, set_, truth)
+    with executor_of(workers) as executor, progress_bar("simulating") as progress:
         simulation = run(
             loaded,
             scenarios=scenario or (),
@@ -176,9 +99,9 @@ def simulate(
     if records is not None:
         write_records(simulation, records)
     if as_json:
-        _print_json(simulation_form(simulation))
+        print_json(simulation_form(simulation))
     else:
-        print_simulation(_console(), simulation)
+        print_simulation(console(), simulation)
 
 
 @app.command()
@@ -197,37 +120,43 @@ def decide(
     from escalation.report.forms import decision_form
     from escalation.report.tables import print_decision
 
-    loaded = _load(study, design, set_)
+    loaded = load_study(study, design, set_)
     protocol = loaded.protocol
     advisor = Advisor(protocol.rule, windows_complete=protocol.escalate_when == "windows_complete")
     replayed = replay(protocol.rule, outcomes, advisor=advisor, replace_not_evaluable=protocol.evaluability.replace)
     advice = advisor.advise(replayed.state)
     if as_json:
-        _print_json(decision_form(loaded, replayed, advice, outcomes))
+        print_json(decision_form(loaded, replayed, advice, outcomes))
     else:
-        print_decision(_console(), loaded, replayed, advice)
+        print_decision(console(), loaded, replayed, advice)
 
 
 @app.command()
 def table(
-    study: StudyArgument, design: DesignOption = None, set_: SetOption = None, as_json: JsonOption = False
+    study: StudyArgument,
+    design: DesignOption = None,
+    set_: SetOption = None,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Print E, S, D, DU cells as CSV, as decision_table reads.")
+    ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """The decision table by the number of evaluable participants at the current regimen."""
     from escalation.errors import EngineError
-    from escalation.report.forms import table_form
+    from escalation.report.forms import table_csv, table_form
     from escalation.report.tables import print_table
+    from escalation.report.wording import why_no_table
 
-    loaded = _load(study, design, set_)
+    loaded = load_study(study, design, set_)
     found = loaded.protocol.rule.design.table()
     if found is None:
-        raise EngineError(
-            f"{loaded.protocol.rule.design.label} decides on more than the counts at the current regimen, so it has no "
-            "table; use: escalation pathways"
-        )
-    if as_json:
-        _print_json(table_form(found))
+        raise EngineError(f"{why_no_table(loaded.protocol.rule.design)}; use: escalation pathways")
+    if as_csv:
+        typer.echo(table_csv(found), nl=False)
+    elif as_json:
+        print_json(table_form(found))
     else:
-        print_table(_console(), loaded, found)
+        print_table(console(), loaded, found)
 
 
 @app.command()
@@ -244,13 +173,13 @@ def verify(
     from escalation.report.tables import print_proof
     from escalation.verify import verify as prove
 
-    loaded = _load(study, design, set_)
-    with _progress("checking") as progress:
+    loaded = load_study(study, design, set_)
+    with progress_bar("checking") as progress:
         proof = prove(loaded.protocol.rule, budget=budget, progress=progress)
     if as_json:
-        _print_json(proof_form(loaded, proof))
+        print_json(proof_form(loaded, proof))
     else:
-        print_proof(_console(), loaded, proof)
+        print_proof(console(), loaded, proof)
     if strict and not proof.holds:
         raise typer.Exit(1)
 
@@ -276,16 +205,16 @@ def pathways(
 
     if cohorts < 0:
         raise StudyError((Fault("--cohorts", f"{cohorts} is negative", "use 0 or more"),), "command line")
-    loaded = _load(study, design, set_, truth)
+    loaded = load_study(study, design, set_, truth)
     protocol = loaded.protocol
     assumed = loaded.scenario(scenario) if scenario is not None else loaded.scenarios[0]
     advisor = Advisor(protocol.rule, windows_complete=protocol.escalate_when == "windows_complete")
     replayed = replay(protocol.rule, from_, advisor=advisor, replace_not_evaluable=protocol.evaluability.replace)
     nodes = walk(advisor, replayed.state, from_, cohorts, loaded.truth(assumed).probability)
     if as_json:
-        _print_json(pathways_form(loaded, assumed.name, from_, cohorts, nodes))
+        print_json(pathways_form(loaded, assumed.name, from_, cohorts, nodes))
     else:
-        print_pathways(_console(), loaded, assumed.name, nodes)
+        print_pathways(console(), loaded, assumed.name, nodes)
 
 
 @app.command()
@@ -310,9 +239,9 @@ def compare(
     from escalation.report.forms import comparison_form
     from escalation.report.tables import print_comparison
 
-    entries = [_load(name, None, set_, truth) for name in study]
-    entries += [_load(study[0], name, _shared_only(set_), truth) for name in design or ()]
-    with _executor(workers) as executor, _progress("comparing") as progress:
+    entries = [load_study(name, None, set_, truth) for name in study]
+    entries += [load_study(study[0], name, shared_only(set_), truth) for name in design or ()]
+    with executor_of(workers) as executor, progress_bar("comparing") as progress:
         comparison = run(
             entries,
             scenarios=scenario or (),
@@ -323,20 +252,27 @@ def compare(
             progress=progress,
         )
     if as_json:
-        _print_json(comparison_form(comparison))
+        print_json(comparison_form(comparison))
     else:
-        print_comparison(_console(), comparison)
-
-
-def _shared_only(overrides: list[str] | None) -> list[str]:
-    """Overrides that do not belong to the parameters of one design."""
-    return [each for each in overrides or () if not each.startswith("protocol.design")]
+        print_comparison(console(), comparison)
 
 
 @app.command()
-def designs(as_json: JsonOption = False) -> None:
+def designs(
+    as_json: JsonOption = False,
+    pages: Annotated[
+        Path | None, typer.Option(help="Write the reference page of every design into this folder.")
+    ] = None,
+) -> None:
     """The registered designs."""
     from escalation.registry import design_class, design_names
+
+    if pages is not None:
+        from escalation.report.design_pages import write_pages
+
+        for file in write_pages(pages):
+            typer.echo(f"wrote {file}")
+        return
 
     listed = []
     for name in design_names():
@@ -350,7 +286,7 @@ def designs(as_json: JsonOption = False) -> None:
             }
         )
     if as_json:
-        _print_json({"designs": listed})
+        print_json({"designs": listed})
         return
     from rich.table import Table
 
@@ -359,7 +295,7 @@ def designs(as_json: JsonOption = False) -> None:
         printed.add_column(column, overflow="fold")
     for each in listed:
         printed.add_row(each["name"], each["title"], each["citation"])
-    _console().print(printed)
+    console().print(printed)
 
 
 @app.command()
@@ -380,7 +316,7 @@ def studies(as_json: JsonOption = False) -> None:
             }
             for each in loaded
         ]
-        _print_json({"studies": listed})
+        print_json({"studies": listed})
         return
     from rich.table import Table
 
@@ -390,7 +326,7 @@ def studies(as_json: JsonOption = False) -> None:
     for each in loaded:
         mark = " [bold red](placeholders: not protocol-complete)[/]" if each.placeholders else ""
         printed.add_row(each.id, each.title + mark, each.protocol.rule.design.label, str(len(each.scenarios)))
-    _console().print(printed)
+    console().print(printed)
 
 
 @app.command()
@@ -404,11 +340,11 @@ def validate(file: Annotated[str, typer.Argument(metavar="FILE")], as_json: Json
     except StudyError as error:
         if as_json:
             faults = [{"path": f.path, "problem": f.problem, "remedy": f.remedy} for f in error.faults]
-            _print_json({"valid": False, "faults": faults, "warnings": [], "notices": []})
+            print_json({"valid": False, "faults": faults, "warnings": [], "notices": []})
             raise typer.Exit(2) from None
         raise
     if as_json:
-        _print_json(
+        print_json(
             {
                 "valid": True,
                 "faults": [],
@@ -446,9 +382,10 @@ def new(file: Annotated[Path, typer.Argument(metavar="FILE")]) -> None:
 @app.command()
 def schema() -> None:
     """Print the JSON Schema of study files, for editors."""
+
     from escalation.study import Study
 
-    _print_json(Study.model_json_schema(by_alias=True))
+    print_json(Study.model_json_schema(by_alias=True))
 
 
 if __name__ == "__main__":

@@ -54,6 +54,7 @@ class Comparison:
     seed: int
     scenarios: tuple[ComparedScenario, ...]
     notes: tuple[str, ...]
+    simulations: tuple[Simulation, ...]
 
 
 def compare(
@@ -106,9 +107,19 @@ def compare(
         )
         for position, study in enumerate(studies)
     ]
-    compared = tuple(_scenario(position, studies, runs, trials, seed) for position in range(len(names)))
+    return comparison_of(runs)
+
+
+def comparison_of(runs: Sequence[Simulation]) -> Comparison:
+    """The comparison of simulations of the same scenarios with the same trials and seed; the first is the reference."""
+    studies, first = [run.study for run in runs], runs[0]
+    assert first.trials is not None
+    assert first.seed is not None
+    compared = tuple(
+        _scenario(position, studies, runs, first.trials, first.seed) for position in range(len(first.scenarios))
+    )
     notes = tuple(dict.fromkeys(note for run in runs for note in run.notes))
-    return Comparison(tuple(studies), engine, trials, seed, compared, notes)
+    return Comparison(tuple(studies), first.engine, first.trials, first.seed, compared, notes, tuple(runs))
 
 
 def _share(progress: Progress, position: int, studies: int) -> Progress:

@@ -22,10 +22,10 @@ class Monitor(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    threshold: float = Field(default=1 / 3, gt=0, lt=1)
-    certainty: float = Field(default=0.8, gt=0.5, lt=1)
-    prior: tuple[float, float] = (1.0, 1.0)
-    pooled: bool = True
+    threshold: float = Field(default=1 / 3, gt=0, lt=1, description="DLT probability that must not be exceeded.")
+    certainty: float = Field(default=0.8, gt=0.5, lt=1, description="Withdraw when this certain that it is.")
+    prior: tuple[float, float] = Field(default=(1.0, 1.0), description="The two parameters of the Beta prior.")
+    pooled: bool = Field(default=True, description="Count escalation and expansion together.")
 
     def boundary(self, n_max: int) -> Counts:
         """Fewest DLTs among n at which the recommendation is withdrawn, n = 0..n_max."""
@@ -47,9 +47,11 @@ class Expansion(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    size: int = Field(ge=1)
-    look_every: int = Field(default=3, ge=1)
-    monitor: Monitor | None = Field(default_factory=Monitor)
+    size: int = Field(ge=1, description="Evaluable participants of the stage.")
+    look_every: int = Field(default=3, ge=1, description="Participants between two looks of the monitor.")
+    monitor: Monitor | None = Field(
+        default_factory=Monitor, description="When the recommendation is withdrawn; without it the stage only observes."
+    )
 
     def withdraws(self, n: Any, dlt: Any, stage_n: Any, stage_dlt: Any) -> Any:
         """Whether the recommendation is withdrawn.

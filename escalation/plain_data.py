@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import Any
+from typing import Any, Final
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
@@ -12,6 +12,8 @@ from escalation.errors import Fault, StudyError
 
 NOTHING = object()
 """What stands at a path that does not exist, where null would be a value."""
+MOST_VALUES: Final = 100_000
+"""Values a text may hold; no study has a tenth of them."""
 
 
 def parse(text: str, source: str = "study") -> dict[str, Any]:
@@ -28,9 +30,24 @@ def parse(text: str, source: str = "study") -> dict[str, Any]:
         ) from None
     except ValueError as error:  # a scalar that looks like a date or number but is none
         raise StudyError((Fault("", f"a value cannot be read: {error}", "quote it"),), source) from None
+    except RecursionError:
+        raise StudyError((Fault("", "the text is nested too deeply", "write fewer levels"),), source) from None
     if not isinstance(data, dict):
         raise StudyError((Fault("", "a study is a mapping of keys to values", "start with 'schema: 1'"),), source)
+    if _written_out(data) > MOST_VALUES:
+        problem = f"with its repeated parts (*) written out the text holds more than {MOST_VALUES:,} values"
+        raise StudyError((Fault("", problem, "write the values themselves in place of &name and *name"),), source)
     return data
+
+
+def _written_out(value: Any) -> int:
+    """Values of the data when every repeated part is counted as often as it stands; stops counting past the most."""
+    count, left = 0, [value]
+    while left and count <= MOST_VALUES:
+        here = left.pop()
+        count += 1
+        left.extend(here.values() if isinstance(here, dict) else here if isinstance(here, list) else ())
+    return count
 
 
 def child_at(here: Any, step: str) -> Any:

@@ -15,21 +15,21 @@ class PoissonAccrual(Model):
     """Eligible participants arrive at random, one every ``mean_gap_days`` on average."""
 
     law: Literal["poisson"] = "poisson"
-    mean_gap_days: float = Field(default=14.0, gt=0)
+    mean_gap_days: float = Field(default=14.0, gt=0, description="Mean days between two arrivals.")
 
 
 class FixedAccrual(Model):
     """An eligible participant arrives every ``gap_days`` days."""
 
     law: Literal["fixed"] = "fixed"
-    gap_days: float = Field(gt=0)
+    gap_days: float = Field(gt=0, description="Days between two arrivals.")
 
 
 class ListedAccrual(Model):
     """Eligible participants arrive on the given days; the trial ends incomplete when they run out."""
 
     law: Literal["listed"] = "listed"
-    days: tuple[float, ...] = Field(min_length=1)
+    days: tuple[float, ...] = Field(min_length=1, description="Days of arrival, in order.")
 
     @field_validator("days")
     @classmethod
@@ -45,7 +45,7 @@ AccrualLaw = Annotated[PoissonAccrual | FixedAccrual | ListedAccrual, Field(disc
 class Held(Model):
     """What happens to those who arrive while nobody can be enrolled."""
 
-    policy: Literal["wait", "turn_away"] = "wait"
+    policy: Literal["wait", "turn_away"] = Field(default="wait", description="Whether they wait or are turned away.")
     most_waiting: int | None = Field(
         default=None, ge=0, description="Places in the queue; further arrivals are turned away."
     )
@@ -59,7 +59,11 @@ class Scenario(Model):
     description: str = ""
     truth: Truth
     accrual: AccrualLaw = Field(default_factory=PoissonAccrual)
-    held: Held = Field(default_factory=Held)
+    held: Held = Field(
+        default_factory=Held,
+        title="Arrivals while nobody can be enrolled",
+        description="Whether they wait, how many and how long.",
+    )
     screen_failure: float = Field(
         default=0.0, ge=0, lt=1, description="Probability that an arriving candidate fails screening."
     )

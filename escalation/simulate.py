@@ -118,7 +118,7 @@ def simulate(
         parts = list(_chunks(study, scenario, ran, seed, trials, executor, records, share))
         people = _frame([person for _, listed in parts for person in listed]) if records else None
         rows = TrialRows.join([part for part, _ in parts])
-        results.append(_judged(study, scenario, rows, seed, people))
+        results.append(judged(study, scenario, rows, seed, people))
     return Simulation(study, ran, trials, seed, tuple(results), tuple(notes))
 
 
@@ -134,11 +134,12 @@ def evaluate(study: Study, graph: Graph, scenarios: Sequence[Scenario] = ()) -> 
     """
     chosen = list(scenarios) or list(study.scenarios)
     rows = [TrialRows.exact(graph, study.truth(scenario).probability) for scenario in chosen]
-    results = tuple(_judged(study, scenario, each) for scenario, each in zip(chosen, rows, strict=True))
+    results = tuple(judged(study, scenario, each) for scenario, each in zip(chosen, rows, strict=True))
     return Simulation(study, "exact", None, None, results, tuple(_timeless(chosen)), graph.states)
 
 
-def _judged(study: Study, scenario: Scenario, rows: TrialRows, seed: int = 0, people: Any = None) -> ScenarioResult:
+def judged(study: Study, scenario: Scenario, rows: TrialRows, seed: int = 0, people: Any = None) -> ScenarioResult:
+    """One scenario's result from its finished trials; ``seed`` keys the bootstrap of the quantiles' errors."""
     truth = study.truth(scenario).probability
     characteristics = characterise(rows, study.protocol.rule, truth, judgement_of(study), seed=seed)
     return ScenarioResult(scenario.name, truth, characteristics, rows, people)
@@ -235,6 +236,8 @@ def write_records(simulation: Simulation, folder: Path) -> None:
     """One row per trial as CSV, and with the calendar engine one per participant; raises StudyError."""
     import pandas as pd
 
+    from escalation.safe_text import without_formulas
+
     tables = {"trials": [trial_frame(result, simulation.study) for result in simulation.scenarios]}
     if simulation.engine == "calendar":
         tables["participants"] = [result.participants for result in simulation.scenarios]
@@ -243,7 +246,7 @@ def write_records(simulation: Simulation, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for name, frames in tables.items():
             whole = pd.concat(frames, keys=names, names=["scenario"]).reset_index(level=0)
-            whole.to_csv(folder / f"{name}.csv", index=False)
+            without_formulas(whole).to_csv(folder / f"{name}.csv", index=False)
     except OSError as error:
         raise StudyError(
             (Fault("--records", f"{folder}: {error.strerror}", "choose a folder you can write to"),)

@@ -18,16 +18,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from escalation.cli_shared import StudyArgument as StudyArgument
+from escalation.cli_shared import console as console
+from escalation.cli_shared import print_json as print_json
 from escalation.trial_desk import check_version as check_version
 from escalation.trial_desk import read_day as read_day
 from escalation.trial_desk import read_moment as read_moment
-from escalation.trial_desk import refusal
+from escalation.trial_desk import refusal, what_words
 from escalation.trial_desk import refused as refused
 
 if TYPE_CHECKING:
     from datetime import date, datetime
-
-    from rich.console import Console
 
     from escalation.conduct.service import Conduct, Receipt
 
@@ -68,7 +69,6 @@ RoleOption = Annotated[
     str,
     typer.Option(help="investigator, coordinator, statistician, committee_member, monitor or administrator."),
 ]
-StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="A study file, or the name of a preset.")]
 ParticipantArgument = Annotated[str, typer.Argument(metavar="PARTICIPANT", help="The participant's code.")]
 
 
@@ -88,6 +88,9 @@ class Refusing(TyperGroup):
             form = refusal(error)
             if form is None:
                 raise
+            if form["refused"] == "SessionEndedError":
+                message = f"{form['message']} with: escalation trial sign-in NAME"
+                form |= {"message": message, "reasons": [message]}
         if ctx.meta.get(_JSON):
             print_json(form)
         else:
@@ -101,18 +104,6 @@ class Refusing(TyperGroup):
 # output -----------------------------------------------------------------------------------------
 
 
-def print_json(form: Any) -> None:
-    """JSON for programs."""
-    typer.echo(json.dumps(form, indent=2, ensure_ascii=False, allow_nan=False))
-
-
-def console() -> Console:
-    """Where tables are printed: as wide as the terminal, 120 columns elsewhere."""
-    from rich.console import Console
-
-    return Console(highlight=False, soft_wrap=False, width=None if sys.stdout.isatty() else 120)
-
-
 def print_receipt(receipt: Receipt, as_json: bool, more: dict[str, Any] | None = None, lines: str = "") -> None:
     """What is in the ledger now: entry number, time, and the head hash to keep."""
     last = receipt.entries[-1]
@@ -121,7 +112,7 @@ def print_receipt(receipt: Receipt, as_json: bool, more: dict[str, Any] | None =
         print_json({"trial": last.trial, "version": last.seq, "head": last.hash, "entries": entries, **(more or {})})
         return
     for entry in receipt.entries:
-        what, when = entry.type.replace("_", " "), entry.recorded_at[:19].replace("T", " ")
+        what, when = what_words(entry.type), entry.recorded_at[:19].replace("T", " ")
         typer.echo(f"recorded: entry {entry.seq} of {entry.trial}, {what}, {when} UTC, by {entry.actor}")
     if lines:
         typer.echo(lines)

@@ -33,7 +33,7 @@ def refusal(error: Exception) -> dict[str, Any] | None:
     kind = type(error).__name__
     form: dict[str, Any] = {"refused": kind, "message": str(error), "reasons": [str(error)]}
     if isinstance(error, GateRefused):
-        return form | {"message": f"{error.what.replace('_', ' ')} refused", "reasons": list(error.reasons)}
+        return form | {"message": f"{what_words(error.what)} refused", "reasons": list(error.reasons)}
     if isinstance(error, StaleVersionError):
         since = [entry_line(each) for each in error.since]
         return form | {"expected": error.expected, "found": error.found, "reasons": since or [str(error)]}
@@ -52,10 +52,15 @@ def refusal(error: Exception) -> dict[str, Any] | None:
     return form | {"message": message, "reasons": [message]}
 
 
+def what_words(kind: str) -> str:
+    """The type of an entry in words."""
+    return kind.replace("_", " ").replace("dlt", "DLT")
+
+
 def entry_line(entry: Entry) -> str:
     """An entry of the ledger in one line: its number, what it is, about whom, by whom and when."""
     about = entry.payload.get("participant")
-    what = entry.type.replace("_", " ") + (f" of {about}" if about else "")
+    what = what_words(entry.type) + (f" of {about}" if about else "")
     return f"entry {entry.seq}: {what} by {entry.actor}, {entry.recorded_at}"
 
 
@@ -67,7 +72,7 @@ def refused(message: str) -> Exception:
 
 
 def check_version(conduct: Conduct, trial: str, expected: int | None) -> None:
-    """Refuse when others have recorded since, for acts of the service that do not ask."""
+    """Refuse when others have recorded since, before a password is asked for or an entry is looked up in vain."""
     from escalation.conduct.ledger import StaleVersionError
 
     found = conduct.ledger.head(trial).seq

@@ -40,8 +40,8 @@ class _Frozen(BaseModel):
 class Window(_Frozen):
     """The DLT window: the days in which a toxicity counts, its last day included."""
 
-    days: int = Field(default=28, ge=1)
-    anchor: Literal["first", "last"] = "first"
+    days: int = Field(default=28, ge=1, description="Last day inside the window, counted from the anchor.")
+    anchor: Literal["first", "last"] = Field(default="first", description="The infusion the days are counted from.")
 
     def end(self, schedule: Schedule) -> int:
         """Last day inside the window, the first infusion being day 0."""
@@ -62,8 +62,8 @@ class Triangular(_Frozen):
     """Delayed hazard that rises for ``rise`` days after an infusion, then falls to nothing over ``fall`` days."""
 
     law: Literal["triangular"] = "triangular"
-    rise: Positive = 5.0
-    fall: Positive = 16.0
+    rise: Positive = Field(default=5.0, description="Days from an infusion to the peak.")
+    fall: Positive = Field(default=16.0, description="Days from the peak to the end.")
 
     def cdf(self, since: Floats) -> Floats:
         rise, span = self.rise, self.rise + self.fall
@@ -75,8 +75,8 @@ class WeibullKernel(_Frozen):
     """Delayed hazard after an infusion in the shape of a Weibull density."""
 
     law: Literal["weibull"]
-    shape: Positive
-    scale: Positive
+    shape: Positive = Field(description="Weibull shape; above 1 the hazard peaks some time after the infusion.")
+    scale: Positive = Field(description="Weibull scale in days.")
 
     def cdf(self, since: Floats) -> Floats:
         return np.asarray(-np.expm1(-((since / self.scale) ** self.shape)))
@@ -85,26 +85,40 @@ class WeibullKernel(_Frozen):
 class Acute(_Frozen):
     """Infusion reactions: a (d/d0)^dose_exponent ratio^(k-1) at infusion k; a ratio above 1 is sensitisation."""
 
-    a: NotNegative | None = None
-    dose_exponent: NotNegative = 0.5
-    tau: Positive = 0.25
-    ratio: Positive = 1.0
+    a: NotNegative | None = Field(
+        default=None,
+        title="Size a",
+        description="Cumulative hazard of one infusion of the reference dose; left out when calibrated.",
+    )
+    dose_exponent: NotNegative = Field(default=0.5, description="How the hazard grows with the amount; 0 not at all.")
+    tau: Positive = Field(default=0.25, title="Mean tau", description="Mean days from an infusion to its reaction.")
+    ratio: Positive = Field(
+        default=1.0, description="Hazard of an infusion relative to the one before; above 1 is sensitisation."
+    )
 
 
 class Delayed(_Frozen):
     """Later toxicity: a (d/d0)^dose_exponent for every infusion, spread in time by a kernel."""
 
-    a: NotNegative | None = None
-    dose_exponent: NotNegative = 1.0
-    kernel: Annotated[Triangular | WeibullKernel, Field(discriminator="law"), _BY_NAME] = Triangular()
+    a: NotNegative | None = Field(
+        default=None,
+        title="Size a",
+        description="Cumulative hazard of one infusion of the reference dose; left out when calibrated.",
+    )
+    dose_exponent: NotNegative = Field(default=1.0, description="How the hazard grows with the amount; 0 not at all.")
+    kernel: Annotated[Triangular | WeibullKernel, Field(discriminator="law"), _BY_NAME] = Field(
+        default=Triangular(), description="How the hazard of one infusion is spread in time."
+    )
 
 
 class CumulativeDose(_Frozen):
     """Toxicity of the total given so far: a (D/D0)^exponent, D0 the hazard's reference dose unless given."""
 
-    a: NotNegative
-    exponent: Positive = 1.0
-    reference_dose: Positive | None = None
+    a: NotNegative = Field(title="Size a", description="Cumulative hazard once the reference dose is given in total.")
+    exponent: Positive = Field(default=1.0, description="How the hazard grows with the total given.")
+    reference_dose: Positive | None = Field(
+        default=None, description="The total the size refers to; the hazard's reference dose if left out."
+    )
 
 
 class Calibration(_Frozen):
@@ -112,20 +126,22 @@ class Calibration(_Frozen):
 
     dose: int = Field(default=1, ge=1)
     frequency: int = Field(default=1, ge=1)
-    probability: float = Field(gt=0, lt=1)
-    acute_share: float = Field(ge=0, le=1)
+    probability: float = Field(gt=0, lt=1, description="DLT probability wanted at this regimen within the window.")
+    acute_share: float = Field(ge=0, le=1, description="Acute share of its cumulative hazard; the rest is delayed.")
 
 
 class Hazard(_Frozen):
     """Cumulative hazard of DLT: a background, and what every infusion given so far adds to it."""
 
-    background: NotNegative = 0.0
-    acute: Acute | None = None
-    delayed: Delayed | None = None
-    cumulative: CumulativeDose | None = None
-    frailty: NotNegative = 0.0
-    reference_dose: Positive = 2.0
-    calibrate: Calibration | None = None
+    background: NotNegative = Field(default=0.0, description="Hazard per day that no infusion causes.")
+    acute: Acute | None = Field(default=None, description="Infusion reactions.")
+    delayed: Delayed | None = Field(default=None, description="Later toxicity of every infusion.")
+    cumulative: CumulativeDose | None = Field(default=None, description="Toxicity of the total given so far.")
+    frailty: NotNegative = Field(default=0.0, description="Variance between participants; 0 when all are alike.")
+    reference_dose: Positive = Field(default=2.0, description="Amount per infusion the sizes refer to.")
+    calibrate: Calibration | None = Field(
+        default=None, description="Find the sizes that give a regimen a wanted DLT probability."
+    )
 
     @model_validator(mode="after")
     def _one_source_of_size(self) -> Self:
@@ -195,7 +211,9 @@ class WeibullOnset(_Frozen):
     """Weibull time to DLT, a chosen share of the DLT probability falling in the second half of the window."""
 
     law: Literal["weibull"] = "weibull"
-    late_share: float = Field(default=0.5, gt=0, lt=1)
+    late_share: float = Field(
+        default=0.5, gt=0, lt=1, description="Share of the DLT probability in the second half of the window."
+    )
 
     def shape(self, p: float) -> float:
         """Weibull shape solving F(end) = p and F(end/2) = p (1 - late_share)."""
@@ -211,7 +229,7 @@ class AcuteOnset(_Frozen):
     """Reactions to the first infusion: exponential with mean ``tau`` days, cut at the end of the window."""
 
     law: Literal["acute"] = "acute"
-    tau: Positive = 0.25
+    tau: Positive = Field(default=0.25, title="Mean tau", description="Mean days from the first infusion to a DLT.")
 
     def cdf(self, t: Floats, end: float, p: float) -> Floats:
         return np.asarray(np.expm1(-t / self.tau) / np.expm1(-end / self.tau))

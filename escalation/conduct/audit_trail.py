@@ -11,7 +11,7 @@ import pandas as pd
 from escalation.conduct import canonical
 from escalation.conduct.book import Book, Row
 from escalation.conduct.ledger import Entry
-from escalation.conduct.safe_text import ExportError
+from escalation.safe_text import ExportError
 
 
 def audit_trail(

@@ -17,11 +17,11 @@ from pydantic import TypeAdapter
 from escalation import __version__
 from escalation.conduct import records as r
 from escalation.conduct.ledger import Entry, check_chain
-from escalation.conduct.safe_text import ExportError
 from escalation.conduct.state import ConductState, Person, conduct_state, corrected
 from escalation.conduct.treatment import dlt_window, regimen_of
 from escalation.conduct.windows import DltWindow
 from escalation.regimens import RegimenGrid
+from escalation.safe_text import ExportError
 
 R = TypeVar("R", bound=r.Record)
 Row = dict[str, Any]

@@ -21,8 +21,8 @@ from pydantic import ValidationError
 
 from escalation.conduct import records as r
 from escalation.conduct.import_columns import COLUMNS, Column, Kind
-from escalation.conduct.safe_text import hostile
 from escalation.errors import EscalationError
+from escalation.safe_text import hostile
 
 MOST_BYTES: Final = 5_000_000
 MOST_ROWS: Final = 20_000

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from escalation.conduct import safe_text
-from escalation.conduct.safe_text import ExportError
+from escalation import safe_text
+from escalation.safe_text import ExportError
 
 
 def cover(frames: Mapping[str, pd.DataFrame], at: datetime) -> pd.DataFrame:
@@ -48,15 +48,6 @@ def write_csv(folder: str | os.PathLike[str], frames: Mapping[str, pd.DataFrame]
 def write_excel(path: str | os.PathLike[str], frames: Mapping[str, pd.DataFrame], *, at: datetime) -> Path:
     """Listings as one Excel workbook with a cover sheet; whole or not at all."""
     sheets = {"cover": cover(frames, at), **frames}
-    with safe_text.whole_file(path) as made, pd.ExcelWriter(made, engine="openpyxl") as writer:
-        for name, frame in sheets.items():
-            safe = safe_text.neutralised(frame, safe_text.LONGEST_CELL)
-            safe.to_excel(writer, sheet_name=name[:31], index=False)
-            sheet = writer.sheets[name[:31]]
-            sheet.freeze_panes = "A2"
-            if name != "cover" and len(safe):
-                sheet.auto_filter.ref = sheet.dimensions
-            for number, column in enumerate(safe.columns):
-                longest = max([len(column), *(len(str(each)) for each in safe.iloc[:50, number])])
-                sheet.column_dimensions[sheet.cell(1, number + 1).column_letter].width = min(longest + 2, 60)
+    with safe_text.whole_file(path) as made:
+        safe_text.write_workbook(made, sheets)
     return Path(path)

@@ -14,8 +14,8 @@ from typing import Final
 
 import pandas as pd
 
+from escalation import safe_text
 from escalation.conduct import records as r
-from escalation.conduct import safe_text
 from escalation.conduct.book import Book, Row
 from escalation.conduct.ledger import Entry
 from escalation.conduct.listings import grade_history

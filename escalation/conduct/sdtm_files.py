@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from escalation import safe_text
 from escalation.conduct import records as r
-from escalation.conduct import safe_text
 from escalation.conduct.book import Book
 from escalation.conduct.ledger import Entry
 from escalation.conduct.sdtm import sdtm_frames

@@ -15,12 +15,11 @@ from escalation import __version__
 from escalation.advice import Advice
 from escalation.characteristics import MEASURES, Characteristics, Distribution, Estimate
 from escalation.compare import Comparison
-from escalation.decision import Action
 from escalation.design import DecisionTable
 from escalation.outcomes import Replay
 from escalation.pathways import Node
 from escalation.regimens import RegimenGrid
-from escalation.report.wording import headline, outlook_lines, where_to
+from escalation.report.wording import headline, latest_outcomes, next_step, outlook_lines
 from escalation.simulate import ScenarioResult, Simulation
 from escalation.study import Study
 from escalation.trial import PENDING
@@ -114,6 +113,11 @@ _MTD_RULES = {
 }
 
 
+def mtd_rule(study: Study) -> str:
+    """Which regimens count as the true MTD, in words."""
+    return _MTD_RULES["contour" if study.protocol.rule.design.selects_contour else study.criteria.mtd_rule]
+
+
 def _point(quantile: Estimate) -> str:
     """A quantile, which is a whole number, with its error to two digits."""
     return f"{quantile.value:g}" if quantile.mcse is None else f"{quantile.value:g} ({quantile.mcse:.2g})"
@@ -149,8 +153,7 @@ def _summary(c: Characteristics, study: Study) -> Table:
         table.add_row(name.replace("_", " "), number(estimate, 3))
     for code, estimate in c.stop_reasons.items():
         table.add_row(f"ended by {code}", number(estimate))
-    rule = _MTD_RULES["contour" if study.protocol.rule.design.selects_contour else study.criteria.mtd_rule]
-    table.add_row("judged by", f"target {study.target:g}; true MTD (*): {rule}")
+    table.add_row("judged by", f"target {study.target:g}; true MTD (*): {mtd_rule(study)}")
     return table
 
 
@@ -230,18 +233,11 @@ def print_pathways(console: Console, study: Study, scenario: str, nodes: tuple[N
     console.print(f"Probabilities under scenario {scenario}.")
     grid = study.protocol.grid
     branches: list[Tree] = []
-    for node in nodes:
-        advice = node.advice
-        says = (
-            f"has {advice.size} places at level {grid.level(advice.regimen)}"
-            if advice.action == Action.STAY and not advice.decides
-            else where_to(advice.action, advice.regimen, advice.selected, grid)
+    for position, node in enumerate(nodes):
+        says = next_step(node.advice, grid)
+        text = Text.assemble(
+            (latest_outcomes(nodes, position), "bold"), f"  {says}", (f"  {node.probability:.4f}", "cyan")
         )
-        shown = node.outcomes or "start"
-        if node.parent is not None:
-            before = nodes[node.parent].outcomes
-            shown = node.outcomes[len(before) :].strip() if node.outcomes.startswith(before) else node.outcomes
-        text = Text.assemble((shown, "bold"), f"  {says}", (f"  {node.probability:.4f}", "cyan"))
         branches.append(Tree(text) if node.parent is None else branches[node.parent].add(text))
     console.print(branches[0])
     console.print(identity(study))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import groupby
+from typing import Any
 
 from escalation.advice import Advice, Possibility
 from escalation.decision import Action
+from escalation.design import Design
+from escalation.pathways import Node
 from escalation.regimens import RegimenGrid
 from escalation.rule import Rule
 
@@ -18,6 +22,27 @@ def where_to(action: Action, regimen: int, selected: tuple[int, ...], grid: Regi
         return "stops and selects level " + ", ".join(grid.level(k) for k in selected)
     verb = {Action.ESCALATE: "escalates to", Action.DE_ESCALATE: "de-escalates to", Action.STAY: "treats more at"}
     return f"{verb.get(action, 'waits at')} level {grid.level(regimen)}"
+
+
+def next_step(advice: Advice, grid: RegimenGrid) -> str:
+    """What happens at a node of a pathway, as the end of a sentence."""
+    if advice.action == Action.STAY and not advice.decides:
+        return f"has {advice.size} places at level {grid.level(advice.regimen)}"
+    return where_to(advice.action, advice.regimen, advice.selected, grid)
+
+
+def latest_outcomes(nodes: Sequence[Node], position: int) -> str:
+    """The outcomes a node adds to the one before; all of them where it settles earlier ones."""
+    node = nodes[position]
+    if node.parent is None:
+        return node.outcomes or "start"
+    before = nodes[node.parent].outcomes
+    return node.outcomes[len(before) :].strip() if node.outcomes.startswith(before) else node.outcomes
+
+
+def why_no_table(design: Design[Any]) -> str:
+    """Why a design has no decision table."""
+    return f"{design.label} decides on more than the counts at the current regimen, so it has no table"
 
 
 def outlook_lines(advice: Advice, grid: RegimenGrid) -> list[str]:

@@ -29,7 +29,7 @@ def figures(desk: Desk) -> None:
         alt=f"Participants over the days of the trial, day 0 is {opened}. {said}",
     )
     levels = [grid.level(k) for k in range(grid.size)]
-    steps = cohort_steps(people, levels, decisions, height=110 + 28 * len(levels))
+    steps = cohort_steps(people, levels, decisions)
     st.altair_chart(steps, alt=f"Level at which each participant was treated. {said}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Final
 
 import streamlit as st
@@ -10,7 +11,7 @@ import streamlit as st
 from escalation.benchmark import Benchmark, benchmark
 from escalation.errors import EngineError, EscalationError, StateBudgetError
 from escalation.exact import Graph, compile_graph
-from escalation.plain_data import replace_truth, set_by_hand
+from escalation.plain_data import replace_truth, set_by_hand, set_value
 from escalation.registry import design_names
 from escalation.simulate import EngineName, Simulation, evaluate, judgement_of, simulate
 from escalation.study import Study, validate
@@ -46,6 +47,14 @@ def with_truth(study: Study, probabilities: Floats) -> Study:
     """The study judged under one assumed truth in place of its scenarios, as ``--truth`` does."""
     data = study.as_dict()
     replace_truth(data, truth_text(study, probabilities), study.id)
+    return validate(data, study.id)
+
+
+def with_values(study: Study, overrides: Sequence[str]) -> Study:
+    """The study with single values replaced, as ``--set PATH=VALUE`` does."""
+    data = study.as_dict()
+    for override in overrides:
+        set_value(data, override, study.id)
     return validate(data, study.id)
 
 

@@ -7,10 +7,11 @@ from typing import Final
 import numpy as np
 import streamlit as st
 
+from escalation.benchmark import Benchmark
 from escalation.characteristics import MEASURES, Characteristics, Estimate
 from escalation.regimens import RegimenGrid
-from escalation.report.charts.regimens import dose_toxicity, heat_map, names
-from escalation.report.charts.style import SELECTED, TREATED
+from escalation.report.charts.regimens import dose_toxicity, names
+from escalation.report.charts.style import DLT, SELECTED, TREATED, TRUTH
 from escalation.report.tables import number
 from escalation.simulate import judgement_of
 from escalation.study import Study
@@ -25,6 +26,7 @@ from escalation.ui.engine import (
     fitting_designs,
     truth_text,
     with_truth,
+    with_values,
 )
 from escalation.ui.study_in_hand import chooser, key_in_hand, study_in_hand
 
@@ -38,6 +40,7 @@ SHOWN: Final = (
     "dlt_rate",
 )
 """Measures of the comparison, of those in ``MEASURES``."""
+BEST: Final = TRUTH
 AT_FIRST: Final = ("three_plus_three", "three_plus_three_path", "boin", "crm")
 
 
@@ -49,16 +52,19 @@ def page() -> None:
         study = study_in_hand()
         blocks.study_line(study)
         _live(study)
+        if st.toggle("Every scenario of the study side by side", key="explore:side", persist_state="session"):
+            _side_by_side(study)
 
 
 @st.fragment
 def _live(study: Study) -> None:
-    left, right = st.columns([1, 2], gap="large")
+    left, right = st.columns([1, 3], gap="large")
     with left:
         truth = _assumed(study)
-        compared = _designs(study)
+        sized, overrides = _size(study)
+        compared = _designs(sized)
     with right, blocks.refusals_shown():
-        _results(study, truth, compared)
+        _results(compared, truth, overrides)
 
 
 # what is assumed ----------------------------------------------------------------------------------
@@ -117,55 +123,90 @@ def _grid_sliders(scope: str, grid: RegimenGrid, values: Floats) -> list[float]:
     return moved
 
 
+def _size(study: Study) -> tuple[Study, list[str]]:
+    """The study with another size, and how the command line says so."""
+    protocol, scope = study.protocol, f"explore:{study.hash[:8]}"
+    overrides = []
+    with st.expander("Size of the trial"):
+        cohort = st.slider("Cohort size", 1, 6, protocol.cohort_size, key=f"{scope}:cohort", persist_state="session")
+        if cohort != protocol.cohort_size:
+            overrides.append(f"protocol.cohort_size={cohort}")
+        if protocol.max_patients is not None:
+            most = max(60, protocol.max_patients)
+            limit = st.slider(
+                "Participants at most", 3, most, protocol.max_patients, key=f"{scope}:most", persist_state="session"
+            )
+            if limit != protocol.max_patients:
+                overrides.append(f"protocol.max_patients={limit}")
+    return (with_values(study, overrides), overrides) if overrides else (study, overrides)
+
+
 def _designs(study: Study) -> dict[str, Study]:
     """The designs compared: the study's own, and those chosen beside it."""
     fitting = fitting_designs(study)
     own, *others = fitting
     titles = {name: each.protocol.rule.design.title for name, each in fitting.items()}
-    chosen = st.pills(
+    chosen = st.multiselect(
         "Beside the study's design",
         others,
-        selection_mode="multi",
         default=[name for name in others if name in AT_FIRST],
         format_func=titles.__getitem__,
-        key=f"explore:designs:{study.hash[:8]}",
+        key=f"explore:designs:{own}:{len(others)}",
         persist_state="session",
         help="Each with its default parameters, on the study's regimens and cohort size.",
     )
-    return {name: fitting[name] for name in (own, *(chosen or ()))}
+    return {name: fitting[name] for name in (own, *chosen)}
 
 
 # what follows ---------------------------------------------------------------------------------------
 
 
-def _results(study: Study, truth: Floats, compared: dict[str, Study]) -> None:
-    grid, judgement = study.protocol.grid, judgement_of(study)
+def _results(compared: dict[str, Study], truth: Floats, overrides: list[str]) -> None:
+    (own, study), *_ = compared.items()
+    grid = study.protocol.grid
     found = {}
     for name, each in compared.items():
-        simulation = characteristics(with_truth(each, truth))
-        title = each.protocol.rule.design.title + (", this study" if each is study else "")
-        found[name] = (title, simulation.scenarios[0].characteristics, simulation)
-    own = found[next(iter(found))][1]
-    _headline(own)
-    if grid.axis != "grid":
+        title = each.protocol.rule.design.title + (", this study" if name == own else "")
+        found[title] = characteristics(with_truth(each, truth))
+    designs = {title: each.scenarios[0].characteristics for title, each in found.items()}
+    first = next(iter(designs.values()))
+    _headline(first)
+    most = max(round(c.total_patients.maximum) for c in designs.values())
+    best = best_possible(study, truth, most)
+    if grid.axis == "grid":
+        _grids(study, truth, designs, best)
+    else:
         chart = dose_toxicity(grid, {"assumed": truth}, study.target, within=study.criteria.within)
         st.altair_chart(chart, alt=f"Assumed DLT probabilities: {truth_text(study, truth)}; target {study.target:g}")
-    else:
-        _grid_maps(study, truth, own)
-    _selection(grid, {title: c for title, c, _ in found.values()})
-    most = max(round(c.total_patients.maximum) for _, c, _ in found.values())
-    best = best_possible(study, truth, most)
-    _measures({title: c for title, c, _ in found.values()}, best.correct_selection, most)
-    sampled = [title for title, c, _ in found.values() if not c.exact]
+        _selection(grid, designs, best)
+    _measures(designs, best.correct_selection, most)
+    sampled = [title for title, c in designs.items() if not c.exact]
     how = "exact: no Monte Carlo error"
     if sampled:
         how = f"exact, but {', '.join(sampled)}: {LIVE_TRIALS:,} simulated trials, standard errors in parentheses"
-    judged = found[next(iter(found))][2].study
-    blocks.trace(judged, how)
-    key = key_in_hand()
+    blocks.trace(next(iter(found.values())).study, how)
     with st.expander("The same on the command line"):
-        st.code(f'escalation simulate {key} --truth "{truth_text(study, truth)}"', language="shell")
-    del judgement
+        sets = "".join(f" --set {each}" for each in overrides)
+        st.code(f'escalation simulate {key_in_hand()} --truth "{truth_text(study, truth)}"{sets}', language="shell")
+
+
+def _side_by_side(study: Study) -> None:
+    """One measure under every scenario of the study, a column a design."""
+    designs = {name: each for name, each in fitting_designs(study).items() if each is study or name in AT_FIRST}
+    choices = {title: name for name, (title, _) in MEASURES.items()}
+    wanted = choices[st.selectbox("Measure", list(choices), key="explore:measure", persist_state="session")]
+    found = {name: characteristics(each) for name, each in designs.items()}
+    titles = [each.protocol.rule.design.title for each in designs.values()]
+    grid, rows = study.protocol.grid, []
+    for position, scenario in enumerate(study.scenarios):
+        truth = study.truth(scenario).probability
+        values = [each.scenarios[position].characteristics.measures.get(wanted) for each in found.values()]
+        numbers = ["" if value is None else number(value) for value in values]
+        rows.append((scenario.name, truth_text(study, truth), *numbers))
+    blocks.table(("scenario", "assumed DLT" + (", by frequency" if grid.axis == "grid" else ""), *titles), rows)
+    st.caption(MEASURES[wanted][1])
+    exact = all(each.engine == "exact" for each in found.values())
+    blocks.trace(study, "exact: no Monte Carlo error" if exact else "standard errors in parentheses where simulated")
 
 
 def _headline(c: Characteristics) -> None:
@@ -190,20 +231,28 @@ def _percent(estimate: Estimate) -> str:
     return f"{100 * estimate.value:.1f}{error} %"
 
 
-def _grid_maps(study: Study, truth: Floats, c: Characteristics) -> None:
-    grid, safe = study.protocol.grid, safe_side(truth, judgement_of(study))
-    left, middle, right = st.columns(3)
-    treated = c.patients / max(float(c.patients.sum()), 1e-12)
-    for where, values, title in (
-        (left, truth, "Assumed DLT"),
-        (middle, c.selection, "Selected"),
-        (right, treated, "Participants"),
-    ):
-        chart = heat_map(grid, values, title, marked=c.true_mtd, contour=safe)
-        where.altair_chart(chart, alt=f"{title}, by frequency and dose level; the line is the MTD contour")
+def _grids(study: Study, truth: Floats, designs: dict[str, Characteristics], best: Benchmark) -> None:
+    """The assumed surface and, for every design, what it selects and whom it treats; the line is the MTD contour."""
+    grid, judgement = study.protocol.grid, judgement_of(study)
+    safe = safe_side(truth, judgement)
+    first = next(iter(designs.values()))
+    maps = [blocks.grid_map(grid, truth, "Assumed DLT", DLT, marked=first.true_mtd, safe=safe)]
+    for title, c in designs.items():
+        treated = c.patients / max(float(c.patients.sum()), 1e-12)
+        none = f"; none {c.no_selection.value:.1%}"
+        maps.append(
+            blocks.grid_map(grid, c.selection, f"{title}: selected{none}", SELECTED, safe=safe, marked=c.true_mtd)
+        )
+        maps.append(blocks.grid_map(grid, treated, f"{title}: participants", TREATED, safe=safe, marked=c.true_mtd))
+    said = "Optimal benchmark: selected"
+    maps.append(blocks.grid_map(grid, best.selection, said, BEST, marked=first.true_mtd, safe=safe))
+    blocks.side_by_side(maps)
+    st.caption(
+        "Columns are dose levels, rows frequency levels, most frequent on top. ★ true MTD, bold line: MTD contour."
+    )
 
 
-def _selection(grid: RegimenGrid, designs: dict[str, Characteristics]) -> None:
+def _selection(grid: RegimenGrid, designs: dict[str, Characteristics], best: Benchmark) -> None:
     """Selection and allocation, a row a design and a column a regimen."""
     first = next(iter(designs.values()))
     labels = [name + (" ★" if first.true_mtd[k] else "") for k, name in enumerate(names(grid))]
@@ -218,6 +267,8 @@ def _selection(grid: RegimenGrid, designs: dict[str, Characteristics]) -> None:
             for k in range(grid.size)
         ]
         rows.append((title, *cells, blocks.bar(c.no_selection.value, f"{c.no_selection.value:.1%}", SELECTED)))
+    bars = [blocks.bar(share, f"{share:.1%}", BEST) for share in best.selection]
+    rows.append(("Optimal benchmark", *bars, ""))
     blocks.table(
         ("design", *labels, "none"), rows, "Selected (upper bar) and participants treated (lower bar); ★ true MTD"
     )

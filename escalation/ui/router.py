@@ -41,13 +41,7 @@ def page_named(name: str) -> st.Page:
 
 def pages() -> dict[str, list[st.Page]]:
     """The pages as Streamlit knows them, by section."""
-    return {
-        section: [
-            st.Page(_page(name), title=title, icon=icon, url_path=name, default=name == "start")
-            for name, title, icon in listed
-        ]
-        for section, listed in PAGES.items()
-    }
+    return {section: [page_named(name) for name, _, _ in listed] for section, listed in PAGES.items()}
 
 
 def main() -> None:

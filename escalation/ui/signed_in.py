@@ -19,7 +19,7 @@ from escalation.conduct.passwords import Passwords
 from escalation.conduct.service import INSTALLATION, Conduct
 from escalation.conduct.store import Ledger, migrate
 from escalation.errors import EscalationError
-from escalation.ui import blocks
+from escalation.ui import blocks, organisation
 
 COOKIE: Final = "escalation_session"
 SIGN_IN: Final = "/account/sign-in"
@@ -94,6 +94,12 @@ def required() -> tuple[Conduct, str, User]:
 def _ask(service: Conduct, why: str) -> NoReturn:
     if why:
         st.warning(why, icon=":material/lock_clock:")
+    begun = None
+    with blocks.refusals_shown():
+        begun = organisation.offer(service.accounts)
+    if begun is not None:
+        st.session_state[_TOKEN] = begun
+        st.rerun()
     if served:
         place = urlsplit(st.context.url or "/")
         query = "&".join(f"{name}={quote(value)}" for name, value in st.query_params.items())
@@ -116,11 +122,12 @@ def _ask(service: Conduct, why: str) -> NoReturn:
 
 def sign_out_button() -> None:
     """The way out, in the side bar; what was recorded stays."""
-    if served:
+    if served and _TOKEN not in st.session_state:
         with st.sidebar:
             blocks.post_button("Sign out", SIGN_OUT)
     elif st.sidebar.button("Sign out"):
         presented = st.session_state.pop(_TOKEN, None)
         if presented is not None:
             conduct().accounts.sign_out(presented)
+        organisation.forget()
         st.rerun()

@@ -13,6 +13,8 @@ from escalation.ui import workspace
 ADDRESS: Final = "study"
 """Query parameter that names the study."""
 FIRST: Final = "nct07212335"
+REPLACED: Final = "replaced_studies"
+"""Where this tab remembers the versions that later ones took the place of."""
 _KEY: Final = "study_in_hand"
 _CHOICE: Final = "study_choice"
 
@@ -36,16 +38,27 @@ def text_in_hand() -> str:
     return read_text(key)[0] if key in preset_names() else workspace.kept_study(key)
 
 
-def take(text_or_preset: str) -> None:
-    """Work with another study from now on: the name of a preset, or the text of a study."""
+def take(text_or_preset: str, *, instead_of: str | None = None) -> None:
+    """Work with another study from now on: the name of a preset, or the text of a study.
+
+    ``instead_of`` is the key of an earlier version, which the list of studies need not keep.
+    """
     is_preset = text_or_preset in preset_names()
     key = text_or_preset if is_preset else workspace.keep_study(text_or_preset)
     st.session_state[_KEY] = key
     st.session_state.pop(_CHOICE, None)
-    if not is_preset:
-        own = st.session_state.setdefault("own_studies", [])
-        if key not in own:
-            own.append(key)
+    own = st.session_state.setdefault("own_studies", [])
+    if instead_of in own:
+        own.remove(instead_of)
+        st.session_state.setdefault(REPLACED, []).append(instead_of)
+    if not is_preset and key not in own:
+        own.append(key)
+
+
+def file_name() -> str:
+    """How the command line names the study: a preset, or the file it is saved as."""
+    key = key_in_hand()
+    return key if key in preset_names() else f"{study_in_hand().id}.yaml"
 
 
 def study_in_hand() -> Study:

@@ -11,17 +11,18 @@ from argon2 import PasswordHasher
 
 from escalation.conduct import records as r
 from escalation.conduct.book import Book
-from escalation.conduct.demo import TRIAL, Demo, HandClock
+from escalation.conduct.demo import TRIAL, Demo
 from escalation.conduct.installation import open_conduct
+from escalation.conduct.invented import HandClock
 from escalation.conduct.ledger import Draft, Entry, chain
 from escalation.conduct.passwords import Passwords
-from escalation.conduct.safe_text import ExportError
 from escalation.conduct.sdtm import sdtm_frames
 from escalation.conduct.sdtm_check import check_sdtm
 from escalation.conduct.sdtm_domains import DOMAINS, variables
 from escalation.conduct.sdtm_files import write_sdtm
 from escalation.conduct.simulated import NOT_SIGNED
 from escalation.conduct.state import proposal_hash
+from escalation.safe_text import ExportError
 from escalation.study import load
 
 PROPOSED = r.DltProposed(participant="P1", adjudication="A1", events=("E1",), criterion="grade 4", onset="2026-03-30")

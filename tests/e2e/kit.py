@@ -14,6 +14,9 @@ from urllib.request import urlopen
 
 from playwright.sync_api import Locator, Page
 
+CHROMIUM = next(
+    (p for p in ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome") if Path(p).exists()), None
+)
 SCREENSHOTS = Path(os.environ.get("ESCALATION_SCREENSHOTS", "screenshots"))
 
 
@@ -93,9 +96,7 @@ def set_slider(page: Page, name: str, value: float) -> None:
     """Move a slider to a value with the keyboard, as somebody without a mouse does."""
     thumb: Locator = page.get_by_role("slider", name=name)
     thumb.focus()
-    for _ in range(400):
-        now = float(thumb.get_attribute("aria-valuenow") or "nan")
-        if abs(now - value) < 1e-9:
-            break
-        thumb.press("ArrowRight" if now < value else "ArrowLeft")
+    while abs(float(thumb.input_value()) - value) > 1e-9:
+        thumb.press("ArrowRight" if float(thumb.input_value()) < value else "ArrowLeft")
+    page.wait_for_timeout(300)
     settled(page)

@@ -35,5 +35,9 @@ def test_a_moved_curve_gives_the_numbers_of_the_command_line(page: Page, served:
 def test_the_grid_shows_the_contour(page: Page, served: Served) -> None:
     page.goto(f"{served.url}/explore?study=nct05672420")
     settled(page)
-    expect(page.get_by_text("Selected (upper bar)")).to_be_visible()
+    expect(page.get_by_text("bold line: MTD contour")).to_be_visible()
+    page.get_by_label("Start from").click()
+    page.get_by_role("option", name="Both axes matter").click()
+    expect(page.get_by_role("table", name="Assumed DLT")).to_contain_text("30.0%")
+    settled(page)
     shot(page, "explore-grid")

@@ -51,8 +51,14 @@ def dose_toxicity(
     listed = list(curves)
     colours = [TRUTH, *SERIES][: len(listed)]
     highest = max(0.5, *(float(np.max(values)) for values in curves.values()))
+    said = "DLT probability"
     x = alt.X("regimen:N", sort=order, title=None)
-    y = alt.Y("DLT probability:Q", scale=alt.Scale(domain=[0, min(1.0, highest * 1.05)]), axis=alt.Axis(format="%"))
+    y = alt.Y(
+        "DLT probability:Q",
+        title=said,
+        scale=alt.Scale(domain=[0, min(1.0, highest * 1.05)]),
+        axis=alt.Axis(format="%"),
+    )
     base = alt.Chart(pd.DataFrame(rows))
     colour = alt.Color("curve:N", scale=alt.Scale(domain=listed, range=colours), legend=_legend(listed))
     shape = alt.Shape("curve:N", scale=alt.Scale(domain=listed, range=list(SHAPES[: len(listed)])), legend=None)
@@ -61,12 +67,14 @@ def dose_toxicity(
     aim = pd.DataFrame([{"aim": target, "low": target - within, "high": target + within, "said": f"target {target:g}"}])
     layers: list[alt.Chart] = []
     if within:
-        layers.append(alt.Chart(aim).mark_rect(color=INK, opacity=0.12).encode(y="low:Q", y2="high:Q"))
+        layers.append(
+            alt.Chart(aim).mark_rect(color=INK, opacity=0.12).encode(y=alt.Y("low:Q", title=said), y2="high:Q")
+        )
     layers += [
-        alt.Chart(aim).mark_rule(color=INK, strokeDash=[4, 4]).encode(y="aim:Q"),
+        alt.Chart(aim).mark_rule(color=INK, strokeDash=[4, 4]).encode(y=alt.Y("aim:Q", title=said)),
         alt.Chart(aim)
         .mark_text(color=INK, align="left", dx=4, dy=-7, fontSize=12)
-        .encode(y="aim:Q", text="said:N", x=alt.value(0)),
+        .encode(y=alt.Y("aim:Q", title=said), text="said:N", x=alt.value(0)),
         base.mark_line().encode(x=x, y=y, color=colour, strokeDash=dash),
         base.mark_point(filled=True, size=80).encode(x=x, y=y, color=colour, shape=shape, tooltip=tooltip),
     ]

@@ -9,8 +9,8 @@ import vl_convert
 
 from escalation.decision import Action
 
-INK: Final = "#44545A"
-"""Lines and labels that read on light and on dark."""
+INK: Final = "#6A7D84"
+"""Lines and labels that read on light and on dark: above 4 to 1 on both backgrounds."""
 TRUTH: Final = "#8A6FB3"
 SELECTED: Final = "#0072B2"
 TREATED: Final = "#56B4E9"
@@ -34,6 +34,8 @@ ELIMINATE: Final = ("DU", "#D55E00", "de-escalate and never return")
 FONT: Final = "Source Sans, DejaVu Sans, Arial, sans-serif"
 
 Chart = TypeVar("Chart", bound=Any)
+Drawn = alt.LayerChart | alt.FacetChart
+"""What a figure's function returns."""
 
 
 def finished(chart: Chart) -> Chart:

@@ -9,9 +9,9 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from escalation.characteristics import Distribution
+from escalation.characteristics import Distribution, Estimate
 from escalation.report.charts.style import INK, SELECTED, TREATED, finished
-from escalation.report.charts.trials import CAUSES
+from escalation.report.charts.trials import CAUSES, Cause
 from escalation.tally import Floats
 
 _MARKED = {0.05: "5 %", 0.5: "median", 0.95: "95 %"}
@@ -60,19 +60,18 @@ def distribution(
         alt.Tooltip("mcse:Q", title="MCSE", format=".4f"),
     ]
     lines = alt.Chart(marks).encode(x="at:Q")
-    layered: alt.LayerChart = (
-        alt.layer(
-            alt.Chart(bars)
-            .mark_bar(color=TREATED, stroke="white", strokeWidth=0.5)
-            .encode(x=x, x2="to:Q", y=y, y2="none:Q", tooltip=tooltip),
-            lines.mark_rule(color=INK, strokeWidth=1.5, strokeDash=[4, 3]).encode(tooltip=["said:N", "mcse:Q"]),
-            lines.mark_text(align="left", dx=4, fontSize=12, color=INK).encode(
-                y=alt.Y("row:Q", axis=None, scale=alt.Scale(domain=[12, -0.6])), text="said:N"
-            ),
-        )
-        .resolve_scale(y="independent")
-        .properties(height=height)
-    )
+    layered = alt.layer(
+        alt.Chart(bars)
+        .mark_bar(color=TREATED, stroke="white", strokeWidth=0.5)
+        .encode(x=x, x2="to:Q", y=y, y2="none:Q", tooltip=tooltip),
+        lines.mark_rule(color=INK, strokeWidth=1.5, strokeDash=[4, 3]).encode(tooltip=["said:N", "mcse:Q"]),
+        *(
+            alt.Chart(marks.iloc[[row]])
+            .mark_text(align="center", fontSize=12, color=INK)
+            .encode(x="at:Q", y=alt.value(-8 - 15 * row), text="said:N")
+            for row in range(len(marks))  # one above the other, for quantiles can be close
+        ),
+    ).properties(height=height)
     return finished(layered)
 
 
@@ -112,16 +111,16 @@ def spreads(named: Mapping[str, Distribution], title: str, *, step: int = 30) ->
     )
 
 
-def suspended_days(named: Mapping[str, Mapping[str, float]], *, step: int = 26) -> alt.LayerChart | alt.FacetChart:
+def suspended_days(named: Mapping[str, Mapping[Cause, Estimate]], *, step: int = 26) -> alt.LayerChart | alt.FacetChart:
     """Mean days on which nobody could be enrolled, by cause.
 
     Parameters
     ----------
     named
-        Name -> cause (a key of ``CAUSES``) -> mean days of a trial.
+        Name -> cause -> mean days of a trial, with their standard error.
     """
     rows = [
-        {"what": name, "cause": word, "days": days[cause], "order": position}
+        {"what": name, "cause": word, "days": days[cause].value, "mcse": days[cause].mcse, "order": position}
         for name, days in named.items()
         for position, (cause, (word, _)) in enumerate(CAUSES.items())
     ]
@@ -129,7 +128,12 @@ def suspended_days(named: Mapping[str, Mapping[str, float]], *, step: int = 26) 
         x=alt.X("days:Q", title="mean days without enrolment", stack="zero"),
         y=alt.Y("what:N", sort=list(named), title=None, axis=alt.Axis(labelLimit=220)),
         order="order:Q",
-        tooltip=["what:N", "cause:N", alt.Tooltip("days:Q", format=".2f")],
+        tooltip=[
+            "what:N",
+            "cause:N",
+            alt.Tooltip("days:Q", format=".2f"),
+            alt.Tooltip("mcse:Q", title="MCSE", format=".2f"),
+        ],
     )
     words, tones = [word for word, _ in CAUSES.values()], [tone for _, tone in CAUSES.values()]
     colour = alt.Color("cause:N", scale=alt.Scale(domain=words, range=tones), legend=alt.Legend(orient="top"))

@@ -51,7 +51,7 @@ class Followed:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A decision: the day it took effect, the level of the next cohort (empty when the trial stops) and why."""
+    """A decision: the day it took effect, the level of the next cohort (empty when the trial ends) and why."""
 
     day: int
     action: Action
@@ -90,6 +90,7 @@ def swimmer(
     *,
     today: int | None = None,
     last_day: int | None = None,
+    lanes: Sequence[str] = (),
     step: int = 17,
 ) -> alt.LayerChart | alt.FacetChart:
     """Participants over the days of the trial: infusions, window, outcome, decisions and suspended accrual.
@@ -106,10 +107,12 @@ def swimmer(
         How far the trial is: the follow-up of open windows is drawn up to it.
     last_day
         End of the axis, so that a trial shown step by step keeps its scale; what is drawn when None.
+    lanes
+        Participants the axis holds beside those drawn, for the same purpose.
     step
         Height of one participant in pixels.
     """
-    order = [each.participant for each in people]
+    order = list(dict.fromkeys([*(each.participant for each in people), *lanes]))
     drawn = [each.window_end for each in people] + [each.day for each in decisions] + [each.end for each in suspended]
     first = min([0, *(each.first for each in people)])
     end = max(
@@ -123,13 +126,13 @@ def swimmer(
         sort=order,
         scale=alt.Scale(domain=order),
         title="participant",
-        axis=alt.Axis(labelOverlap=True, grid=False),
+        axis=alt.Axis(labelOverlap=False, grid=False),
     )
     causes = [cause for cause in CAUSES if any(each.cause == cause for each in suspended)]
     kinds = [kind for kind in OUTCOMES if any(each.outcome == kind for each in people)]
     known = [OUTCOMES[kind] for kind in kinds] + [(*CAUSES[cause], "square") for cause in causes]
     said, colours, forms = ([each[place] for each in known] for place in range(3))
-    legend = alt.Legend(orient="top", columns=3, symbolOpacity=1) if said else None
+    legend = alt.Legend(orient="top", columns=3, symbolOpacity=1, symbolStrokeWidth=0) if said else None
     colour = alt.Color("what:N", scale=alt.Scale(domain=said, range=colours), legend=legend)
     shape = alt.Shape("what:N", scale=alt.Scale(domain=said, range=forms), legend=legend)
     layers: list[alt.Chart] = []
@@ -150,7 +153,7 @@ def swimmer(
         layers.append(alt.Chart(here).mark_rule(color=INK, strokeDash=[2, 3], strokeWidth=1.5).encode(x=day_axis))
     if not layers:
         layers = [alt.Chart(pd.DataFrame({"from": [first, end]})).mark_point(opacity=0).encode(x=day_axis)]
-    return finished(alt.layer(*layers).properties(height=max(90, step * max(len(people), 1))))
+    return finished(alt.layer(*layers).properties(height=alt.Step(step) if people else 90))
 
 
 def _lanes(
@@ -228,7 +231,7 @@ def cohort_steps(
     decisions: Sequence[Taken] = (),
     *,
     places: int | None = None,
-    height: int | None = None,
+    step: int = 34,
 ) -> alt.LayerChart | alt.FacetChart:
     """Where each participant was treated, in the order of the first infusion, with the outcome at each.
 
@@ -242,6 +245,8 @@ def cohort_steps(
         Each is written above the gap before the first participant treated after it.
     places
         Participants the axis holds, so that a trial shown step by step keeps its scale.
+    step
+        Height of one level in pixels.
     """
     number = {each.participant: position for position, each in enumerate(people, 1)}
     rows = [
@@ -296,7 +301,7 @@ def cohort_steps(
         layers.append(marks.encode(x=x, y=alt.value(0), text="said:N", tooltip=tooltip))
         rules = alt.Chart(pd.DataFrame(said)).mark_rule(color=INK, strokeDash=[2, 3], opacity=0.5)
         layers.append(rules.encode(x=x, tooltip=tooltip))
-    return finished(alt.layer(*layers).properties(height=height or max(110, 34 * len(levels))))
+    return finished(alt.layer(*layers).properties(height=alt.Step(step)))
 
 
 def _steps(frame: pd.DataFrame, y: alt.Y) -> list[alt.Chart]:

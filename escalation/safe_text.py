@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import pandas as pd
 
@@ -91,6 +91,12 @@ def neutralised(frame: pd.DataFrame, most: int | None = None) -> pd.DataFrame:
     return pd.DataFrame(columns, columns=[str(name) for name in frame.columns], dtype=object)
 
 
+def without_formulas(frame: pd.DataFrame) -> pd.DataFrame:
+    """A copy of a long frame with the texts of its columns neutralised; numbers are left as they are."""
+    changed = {name: frame[name].map(neutral) for name in frame.columns if frame[name].dtype.kind not in "iufb"}
+    return frame.assign(**changed)
+
+
 def csv_text(frame: pd.DataFrame) -> str:
     """A frame as CSV, every text quoted and neutralised, numbers bare, missing values empty."""
     out = io.StringIO()
@@ -106,6 +112,12 @@ def _missing(value: Any) -> bool:
     return value is None or (isinstance(value, float) and value != value)
 
 
+def refuse_existing(path: Path) -> None:
+    """Raise ExportError for a file that exists: an export somebody relies on is not replaced."""
+    if path.exists():
+        raise ExportError(f"{path} exists; name a new file, so that no export replaces another")
+
+
 @contextmanager
 def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A temporary file that becomes ``path`` once everything is written; nothing remains on failure.
@@ -113,9 +125,11 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     A file that exists is refused: an export somebody relies on is not replaced.
     """
     target = Path(path)
-    if target.exists():
-        raise ExportError(f"{target} exists; name a new file, so that no export replaces another")
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=target.suffix, dir=target.parent)
+    refuse_existing(target)
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=target.suffix, dir=target.parent)
+    except OSError as error:
+        raise ExportError(f"{target} cannot be written: {error.strerror}; choose another place") from None
     os.close(handle)
     try:
         yield Path(name)
@@ -160,3 +174,18 @@ def write_frames(folder: str | os.PathLike[str], frames: Mapping[str, pd.DataFra
             made.joinpath(f"{name}.csv").write_text(csv_text(frame), encoding="utf-8-sig", newline="")
         names = ["README.txt", *(f"{name}.csv" for name in frames)]
     return tuple(Path(folder) / name for name in names)
+
+
+def write_workbook(target: Path | BinaryIO, sheets: Mapping[str, pd.DataFrame]) -> None:
+    """Frames as the sheets of one Excel workbook: every text neutralised, headers frozen, columns wide enough."""
+    with pd.ExcelWriter(target, engine="openpyxl") as writer:
+        for name, frame in sheets.items():
+            safe = neutralised(frame, LONGEST_CELL)
+            safe.to_excel(writer, sheet_name=name[:31], index=False)
+            sheet = writer.sheets[name[:31]]
+            sheet.freeze_panes = "A2"
+            if name != "cover" and len(safe):
+                sheet.auto_filter.ref = sheet.dimensions
+            for number, column in enumerate(safe.columns):
+                longest = max([len(column), *(len(str(each)) for each in safe.iloc[:50, number])])
+                sheet.column_dimensions[sheet.cell(1, number + 1).column_letter].width = min(longest + 2, 60)

@@ -1,0 +1,100 @@
+"""The patients of a class: one latent tolerance each, which fixes the outcome at every regimen.
+
+The tolerances are those of the first replicate of the simulated engines under the same seed, so a trial run
+by hand with the dice is the trial ``escalation simulate --trials 1 --seed S`` runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import inf, nextafter
+from typing import Final, NamedTuple
+
+from escalation.errors import Fault, StudyError
+from escalation.streams import Numbers
+from escalation.study import Study
+from escalation.tally import Floats
+
+HIGHEST_SEED: Final = 10**9
+"""Seeds run from 0 to here: short enough to be read aloud to a class."""
+
+
+class Treated(NamedTuple):
+    """One participant of a trial: the regimen counted from 0, and the outcome's letter (N, T, P or X)."""
+
+    regimen: int
+    letter: str
+
+
+def checked_seed(text: str) -> int:
+    """A seed as written in an address; raises StudyError."""
+    if not (text.isdecimal() and len(text) <= len(str(HIGHEST_SEED)) and int(text) <= HIGHEST_SEED):
+        problem = f"{text[:20]!r} names no patients"
+        raise StudyError((Fault("seed", problem, f"use a whole number from 0 to {HIGHEST_SEED:,}"),), "the address")
+    return int(text)
+
+
+@dataclass(frozen=True)
+class Patients:
+    """Patients in the order they arrive, counted from 0.
+
+    Parameters
+    ----------
+    truth
+        (K,) assumed DLT probabilities.
+    seed
+        Seed of the latent tolerances.
+    known
+        Tolerances that replace the drawn ones, by arrival: those of patients whose outcome was chosen by hand.
+    """
+
+    truth: Floats
+    seed: int
+    known: Mapping[int, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_numbers", Numbers(self.seed, 0))
+
+    @property
+    def numbers(self) -> Numbers:
+        """The keyed random numbers of these patients."""
+        numbers: Numbers = self._numbers  # type: ignore[attr-defined]
+        return numbers
+
+    def tolerance(self, arrival: int) -> float:
+        """Latent tolerance u: a DLT at every regimen whose DLT probability is at least u."""
+        return self.known.get(arrival, self.numbers.at("tolerance", arrival))
+
+    def letter(self, arrival: int, regimen: int) -> str:
+        """The outcome at a regimen once the window is complete: T with a DLT, N without."""
+        return "T" if self.tolerance(arrival) <= self.truth[regimen] else "N"
+
+    def first_toxic(self, arrival: int) -> int | None:
+        """The first regimen, in the order of the grid, at which the patient has a DLT; None without one."""
+        return next((k for k in range(len(self.truth)) if self.letter(arrival, k) == "T"), None)
+
+    def seen(self, treated: tuple[Treated, ...]) -> Patients:
+        """The same patients, made to agree with what was observed.
+
+        A patient whose observed outcome is the drawn one keeps the tolerance. Where somebody chose the other
+        outcome, the drawn number is moved into the part of (0, 1) that gives it: at DLT probability p into
+        (0, p) with a DLT, into (p, 1) without. Pending and not evaluable patients say nothing.
+        """
+        known = dict(self.known)
+        for arrival, (regimen, letter) in enumerate(treated):
+            if letter in "NT" and self.letter(arrival, regimen) != letter:
+                p, u = float(self.truth[regimen]), self.tolerance(arrival)
+                known[arrival] = u * p if letter == "T" else max(p + u * (1 - p), nextafter(p, inf))
+        return Patients(self.truth, self.seed, known)
+
+
+def patients_of(study: Study, scenario: str, seed: int) -> Patients:
+    """The patients of a seed under one of a study's scenarios; raises StudyError for an unknown scenario."""
+    return Patients(study.truth(study.scenario(scenario)).probability, seed)
+
+
+def hidden_scenario(study: Study, seed: int) -> str:
+    """The scenario that stands behind a trial whose truth is hidden: drawn by the seed from the study's own."""
+    place = int(Numbers(seed, 1).at("tolerance", 0) * len(study.scenarios))
+    return study.scenarios[place].name
