@@ -216,7 +216,7 @@ def show_refusal(error: EscalationError) -> None:
         st.error(f"This study cannot be used yet: {len(rows)} {'thing' if len(rows) == 1 else 'things'} to mend.")
         table(("where", "what is wrong", "what to do"), rows)
     else:
-        st.error(str(error))
+        st.error(plain(str(error)))
 
 
 def faults(listed: Iterable[Fault]) -> None:
@@ -237,11 +237,6 @@ def refusals_shown() -> Iterator[None]:
         yield
     except EscalationError as error:
         show_refusal(error)
-
-
-def say(text: str) -> None:
-    """The one sentence a page is opened for."""
-    st.html(f'<div class="esc-say">{escape(text)}</div>')
 
 
 def large_type() -> None:

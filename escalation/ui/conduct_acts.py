@@ -128,7 +128,8 @@ def act(
     _changed_since(desk, attempt)
     if attempt.said is not None:
         message, reasons = attempt.said
-        st.error("  \n".join([message, *(f"• {reason}" for reason in reasons)]), icon=":material/block:")
+        said = map(blocks.plain, (message, *(f"• {reason}" for reason in reasons)))
+        st.error("  \n".join(said), icon=":material/block:")
     with st.form(attempt.widget("form"), enter_to_submit=False):
         names = tuple(ask(attempt.widget))
         st.form_submit_button(
@@ -217,7 +218,7 @@ def show_receipt(desk: Place, attempt: Attempt, again: str) -> None:
     """What is in the ledger now, read back from it."""
     with st.container(border=True):
         if attempt.done:
-            st.success(attempt.done, icon=":material/check_circle:")
+            st.success(blocks.plain(attempt.done), icon=":material/check_circle:")
             st.button(again, key=attempt.widget("again"), on_click=_another, type="primary")
             return
         recorded = desk.conduct.ledger.entries(attempt.trial, attempt.entries[0] - 1)
@@ -225,7 +226,7 @@ def show_receipt(desk: Place, attempt: Attempt, again: str) -> None:
         st.success("Recorded.", icon=":material/check_circle:")
         blocks.records(("entry", "what", "about", "by", "time"), (_row(desk, entry) for entry in made))
         for line in (line for entry in made for line in _noted(entry)):
-            st.info(line, icon=":material/info:")
+            st.info(blocks.plain(line), icon=":material/info:")
         if made:
             st.caption(f"Head hash after entry {made[-1].seq}: {made[-1].hash}")
         st.button(again, key=attempt.widget("again"), on_click=_another, type="primary")

@@ -102,7 +102,7 @@ def offset_words(moment: datetime) -> str:
 def person() -> tuple[Conduct, str, User]:
     """The service, the token and the person, with the side bar that says so; asks for an own password first."""
     conduct, token, user = signed_in.required()
-    st.sidebar.markdown(f"Signed in as **{user.full_name}** ({user.name})")
+    st.sidebar.markdown(f"Signed in as **{blocks.plain(user.full_name)}** ({blocks.plain(user.name)})")
     signed_in.sign_out_button()
     if user.temporary_password:
         own_password(conduct, user, "Somebody else knows your password. Choose your own before you go on.")
@@ -126,7 +126,7 @@ def own_password(conduct: Conduct, user: User, why: str = "") -> None:
             try:
                 conduct.accounts.change_password(user, present, new)
             except EscalationError as error:
-                st.error(str(error))
+                st.error(blocks.plain(str(error)))
             else:
                 st.rerun()
 
@@ -152,13 +152,21 @@ def desk(view: str) -> Desk:
 
 def _choose(conduct: Conduct, user: User, asked: str) -> NoReturn:
     if asked:
-        st.error(f"There is no trial {asked!r} here.")
+        st.error(blocks.plain(f"There is no trial {asked!r} here."))
     listed = trials_of(conduct, user)
     if not listed:
         st.info("No trial is delegated to you today; an administrator enters delegations.")
     for trial in listed:
-        st.button(trial, on_click=go, kwargs={"trial": trial}, key=f"choose:{trial}")
+        st.button(blocks.plain(trial), on_click=go, kwargs={"trial": trial}, key=f"choose:{trial}")
     st.stop()
+
+
+def barred(desk: Place, permission: Permission) -> bool:
+    """Whether the person may not do something; says why in the place of its form."""
+    why = desk.why_not(permission)
+    if why:
+        st.caption(f":material/block: {blocks.plain(why)}")
+    return bool(why)
 
 
 def place_of(conduct: Conduct, token: str, user: User, trial: str) -> Place:

@@ -13,8 +13,8 @@ from escalation.conduct.backup import dump
 from escalation.conduct.listing_files import write_csv, write_excel
 from escalation.conduct.listings import listings
 from escalation.conduct.roles import Permission
-from escalation.conduct.safe_text import csv_text
 from escalation.conduct.sdtm_files import write_sdtm
+from escalation.safe_text import csv_text
 from escalation.ui.conduct_desk import Desk
 
 

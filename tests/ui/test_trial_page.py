@@ -384,3 +384,17 @@ def test_another_person_in_the_same_tab_does_not_find_the_form_of_the_first(make
     screen.at.session_state["conduct_token"] = site.token("carlos")
     screen.run()
     assert "Recorded." not in screen.text
+
+
+def test_what_people_typed_is_never_read_as_markup(make: Any) -> None:
+    hostile = "![seen](http://elsewhere.example/pixel) **bold** <b>html</b>"
+    site = make()
+    site.treat("P1")
+    values = {"participant": "P1", "adjudication": "A1", "criterion": hostile}
+    site.record("ingrid", r.DltProposed(**values, onset=site.day_zero("P1").isoformat()))
+    for view in ("adjudication", "participants", "trail", "dashboard", "data"):
+        screen = Screen(site, "ingrid", view=view, participant="P1" if view == "participants" else "")
+        for kind in ("markdown", "caption", "error", "warning", "info", "success"):
+            assert not [each.value for each in getattr(screen.at, kind) if "![seen]" in str(each.value)]
+        assert not [each for each in screen.at.get("html") if "<b>html</b>" in str(each.proto.body)]
+    assert hostile in Screen(site, "ingrid", view="adjudication").text
