@@ -70,10 +70,6 @@ class Patients:
         """The outcome at a regimen once the window is complete: T with a DLT, N without."""
         return "T" if self.tolerance(arrival) <= self.truth[regimen] else "N"
 
-    def first_toxic(self, arrival: int) -> int | None:
-        """The first regimen, in the order of the grid, at which the patient has a DLT; None without one."""
-        return next((k for k in range(len(self.truth)) if self.letter(arrival, k) == "T"), None)
-
     def seen(self, treated: tuple[Treated, ...]) -> Patients:
         """The same patients, made to agree with what was observed.
 

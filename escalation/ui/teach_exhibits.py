@@ -60,7 +60,7 @@ def steps(run: HandRun, scope: str, *, title: str = "", decided: bool = True) ->
         )
         with st.container(width=860):
             chart(
-                cohort_steps(people, levels, decisions, places=max(12, len(people)), height=120 + 30 * len(levels)),
+                cohort_steps(people, levels, decisions, places=max(12, len(people))),
                 f"Trial cohort by cohort: {spoken}",
                 f"teach:steps:{scope}:{run.text}",
             )

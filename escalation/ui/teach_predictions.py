@@ -29,24 +29,21 @@ def predict(run: HandRun, predictions: tuple[Prediction, ...]) -> None:
             horizontal=True,
             key=f"{scope}:action",
         )
-        levels: tuple[str, ...] = ()
         if action is not None and len(offered[action]) > 1:
             label = "Which level is selected?" if action == Action.STOP else "To which level?"
-            picked = st.selectbox(
+            st.selectbox(
                 label, offered[action], format_func=lambda each: _levels(run, each), key=f"{scope}:level:{int(action)}"
             )
-            levels = tuple(picked or ())
-        elif action is not None:
-            levels = offered[action][0]
+
+        def chosen() -> None:
+            """What the widgets hold at the click, which may be later than what this run has seen."""
+            action = st.session_state.get(f"{scope}:action")
+            if action is not None:
+                levels = st.session_state.get(f"{scope}:level:{int(action)}", offered[action][0])
+                keep(predictions, Prediction(after, held, action, levels))
+
         left, right = st.columns(2)
-        left.button(
-            "Keep my prediction",
-            type="primary",
-            disabled=action is None,
-            key=f"{scope}:keep",
-            on_click=keep,
-            args=(predictions, Prediction(after, held, action, levels)),
-        )
+        left.button("Keep my prediction", type="primary", disabled=action is None, key=f"{scope}:keep", on_click=chosen)
         right.button(
             "Show without predicting",
             key=f"{scope}:show",

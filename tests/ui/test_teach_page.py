@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from escalation.decision import Action
 from escalation.study import load
 from escalation.teach.hand_run import hand_run, rolled, to_the_end
 from escalation.teach.lesson import Choice, Course
@@ -95,7 +96,7 @@ def test_a_trial_is_rolled_predicted_and_kept_in_the_address(opened):
     assert parameter(app, "outcomes") == run.text == "1NNN"
     reason = study.protocol.rule.reason(run.advice.reasons[0])
     assert reason.paragraph not in written(app)
-    app.radio[0].set_value(app.radio[0].options.index("Escalate")).run()
+    app.radio[0].set_value(Action.ESCALATE).run()
     press(app, "Keep my prediction")
     assert parameter(app, "said") == "3E2"
     assert reason.line in written(app)
@@ -103,6 +104,16 @@ def test_a_trial_is_rolled_predicted_and_kept_in_the_address(opened):
     assert "1 of 1" in written(app)
     press(app, "Undo")
     assert (parameter(app, "outcomes"), parameter(app, "said")) == ("", "")
+
+
+def test_a_stop_without_a_recommendation_can_be_predicted(opened):
+    app = opened(study="textbook-5-doses", show="trial", outcomes="1TTN")
+    app.radio[0].set_value(Action.STOP).run()
+    (field,) = [each for each in app.selectbox if each.label == "Which level is selected?"]
+    field.set_value(()).run()
+    press(app, "Keep my prediction")
+    assert parameter(app, "said") == "3X"
+    assert "1 of 1" in written(app)
 
 
 def test_outcomes_can_be_chosen_and_become_known_later(opened):
