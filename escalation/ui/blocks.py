@@ -218,7 +218,7 @@ def show_refusal(error: EscalationError) -> None:
         st.error(f"This study cannot be used yet: {len(rows)} {'thing' if len(rows) == 1 else 'things'} to mend.")
         table(("where", "what is wrong", "what to do"), rows)
     else:
-        st.error(str(error))
+        st.error(plain(str(error)))
 
 
 def faults(listed: Iterable[Fault]) -> None:

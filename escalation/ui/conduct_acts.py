@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from escalation.conduct.imports import ImportRefused
 from escalation.conduct.ledger import Entry, StaleVersionError
+from escalation.conduct.listings import signature_words
 from escalation.conduct.service import Receipt
 from escalation.trial_desk import refusal
 from escalation.ui import blocks
@@ -127,7 +128,8 @@ def act(
     _changed_since(desk, attempt)
     if attempt.said is not None:
         message, reasons = attempt.said
-        st.error("  \n".join([message, *(f"• {reason}" for reason in reasons)]), icon=":material/block:")
+        said = map(blocks.plain, (message, *(f"• {reason}" for reason in reasons)))
+        st.error("  \n".join(said), icon=":material/block:")
     with st.form(attempt.widget("form"), enter_to_submit=False):
         names = tuple(ask(attempt.widget))
         st.form_submit_button(
@@ -216,7 +218,7 @@ def show_receipt(desk: Place, attempt: Attempt, again: str) -> None:
     """What is in the ledger now, read back from it."""
     with st.container(border=True):
         if attempt.done:
-            st.success(attempt.done, icon=":material/check_circle:")
+            st.success(blocks.plain(attempt.done), icon=":material/check_circle:")
             st.button(again, key=attempt.widget("again"), on_click=_another, type="primary")
             return
         recorded = desk.conduct.ledger.entries(attempt.trial, attempt.entries[0] - 1)
@@ -224,7 +226,7 @@ def show_receipt(desk: Place, attempt: Attempt, again: str) -> None:
         st.success("Recorded.", icon=":material/check_circle:")
         blocks.records(("entry", "what", "about", "by", "time"), (_row(desk, entry) for entry in made))
         for line in (line for entry in made for line in _noted(entry)):
-            st.warning(line, icon=":material/info:")
+            st.info(blocks.plain(line), icon=":material/info:")
         if made:
             st.caption(f"Head hash after entry {made[-1].seq}: {made[-1].hash}")
         st.button(again, key=attempt.widget("again"), on_click=_another, type="primary")
@@ -239,6 +241,12 @@ def _noted(entry: Entry) -> Iterable[str]:
         yield f"noted: {finding}"
     for gap in payload.get("gaps", ()):
         yield f"gap: {gap}"
+    if "data_hash" in payload:
+        yield f"data hash {payload['data_hash']}"
+    if entry.type == "recommended":
+        yield str(payload["advice"]["text"])
+    if "signature" in payload:
+        yield f"signed: {signature_words(payload['signature'])}"
     if entry.type == "corrected":
         yield f"{payload['field']}: {payload['old']!r} becomes {payload['new']!r}"
     if entry.type == "assigned":

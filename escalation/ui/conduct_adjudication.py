@@ -14,7 +14,7 @@ from escalation.conduct.state import Person
 from escalation.conduct.treatment import dlt_window
 from escalation.ui import blocks
 from escalation.ui.conduct_acts import Attempt, Values, act, receipt_at, show_receipt
-from escalation.ui.conduct_desk import Desk
+from escalation.ui.conduct_desk import Desk, barred
 from escalation.ui.conduct_fields import ask, fields_of, read_fields
 
 _FIELDS = ("outcome", "attribution", "discussion")
@@ -57,15 +57,16 @@ def _settle(desk: Desk, waiting: list[tuple[Person, str]], settled: list[tuple[P
         deferred = ", deferred" if proposed.decisions else ""
         with st.container(border=True):
             st.markdown(f"**{person.code} {code}**: waits for adjudication{deferred}; counts as pending")
-            st.markdown(f"Criterion: {proposed.proposed.criterion}")
-            st.markdown(f"Onset {proposed.proposed.onset}: {place.words}. Proposed by {proposed.proposed_by}.")
+            st.markdown(blocks.plain(f"Criterion: {proposed.proposed.criterion}"))
+            st.markdown(
+                blocks.plain(f"Onset {proposed.proposed.onset}: {place.words}. Proposed by {proposed.proposed_by}.")
+            )
             for event in proposed.proposed.events:
                 found = person.events[event]
                 grades = ", ".join(str(grade) for _, grade in person.grades[event])
-                st.markdown(f"- {event} {found.term}: grade {grades}, {found.attribution}, onset {found.onset}")
-    why = desk.why_not(Permission.ADJUDICATE_DECIDE)
-    if why:
-        st.caption(why)
+                said = f"{event} {found.term}: grade {grades}, {found.attribution}, onset {found.onset}"
+                st.markdown(f"- {blocks.plain(said)}")
+    if barred(desk, Permission.ADJUDICATE_DECIDE):
         return
     listed = [*waiting, *settled]
     names = {f"{person.code} {code}": (person, code) for person, code in listed}
@@ -83,7 +84,8 @@ def _form(desk: Desk, person: Person, code: str) -> None:
     def show(key: Callable[[str], str]) -> list[str]:
         names = ask(fields, key, desk.now)
         st.text_input("Your password, to sign", type="password", key=key("password"), autocomplete="off")
-        st.caption(f"Signing as {desk.user.full_name}: adjudicates the DLT of {person.code} with the outcome above.")
+        meaning = f"adjudicates the DLT of {person.code} with the outcome above."
+        st.caption(blocks.plain(f"Signing as {desk.user.full_name}: {meaning}"))
         return [*names, "password"]
 
     def write(values: Values, attempt: Attempt) -> Receipt:

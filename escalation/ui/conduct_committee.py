@@ -14,7 +14,7 @@ from escalation.conduct.service import Receipt
 from escalation.conduct.treatment import dlt_window
 from escalation.regimens import Regimen
 from escalation.ui.conduct_acts import Attempt, Values, act
-from escalation.ui.conduct_desk import Desk
+from escalation.ui.conduct_desk import Desk, barred
 from escalation.ui.conduct_fields import Field, ask, fields_of, read_fields
 
 AS_RECOMMENDED = -1
@@ -24,9 +24,7 @@ AS_RECOMMENDED = -1
 def committee_form(desk: Desk, recommendation: int) -> None:
     """The form of the committee's decision on a recommendation."""
     st.markdown("#### 3. Committee record")
-    why = desk.why_not(Permission.COMMITTEE_RECORD)
-    if why:
-        st.caption(f":material/block: {why}")
+    if barred(desk, Permission.COMMITTEE_RECORD):
         return
     advice = desk.state.recommendations[recommendation].advice
     fields = _fields(advice, open_beside(desk))

@@ -31,7 +31,7 @@ def _today(desk: Desk) -> None:
         f"{REFRESH} seconds"
     )
     if form["closed"]:
-        st.warning(f"The trial is closed: {form['closed']}", icon=":material/lock:")
+        st.warning(blocks.plain(f"The trial is closed: {form['closed']}"), icon=":material/lock:")
     _tasks(form)
     _next(form)
     _people(form)
@@ -78,7 +78,7 @@ def _next(form: dict[str, Any]) -> None:
     ]
     blocks.cards(shown)
     for reason in following["reasons"]:
-        st.markdown(f":material/block: {reason}")
+        st.markdown(f":material/block: {blocks.plain(reason)}")
 
 
 def _people(form: dict[str, Any]) -> None:
@@ -106,9 +106,9 @@ def _advice(form: dict[str, Any]) -> None:
     blocks.say(advice["text"])
     st.caption("A recommendation; the committee decides.")
     for reason in advice["reasons"]:
-        st.markdown(f"- {reason['line']}")
+        st.markdown(f"- {blocks.plain(reason['line'])}")
     for line in advice["outlook"]:
-        st.markdown(f":material/event_upcoming: {line}")
+        st.markdown(f":material/event_upcoming: {blocks.plain(line)}")
     for seq, codes in form["contradicted"].items():
         st.error(
             f"Decision {seq} is contradicted by what is known now of {', '.join(codes)}; "

@@ -18,7 +18,7 @@ from escalation.conduct.verify import verify_trial
 from escalation.trial_desk import check_version, refused
 from escalation.ui import blocks
 from escalation.ui.conduct_acts import Attempt, Values, act, receipt_at, show_receipt
-from escalation.ui.conduct_desk import Desk
+from escalation.ui.conduct_desk import Desk, barred
 from escalation.ui.conduct_files import FILES, listing_csv
 
 PARTS: Final = ("Listings", "Exports", "Import", "Verify")
@@ -30,13 +30,6 @@ def data_view(desk: Desk) -> None:
         "Part", PARTS, default=PARTS[0], key=f"data:{desk.trial}", persist_state="session", label_visibility="collapsed"
     )
     {PARTS[1]: _exports, PARTS[2]: _import, PARTS[3]: _verify}.get(part or PARTS[0], _listings)(desk)
-
-
-def _refused(desk: Desk, permission: Permission) -> bool:
-    why = desk.why_not(permission)
-    if why:
-        st.caption(f":material/block: {why}")
-    return bool(why)
 
 
 def _spaced(name: str) -> str:
@@ -67,7 +60,7 @@ def _listings(desk: Desk) -> None:
 
 
 def _exports(desk: Desk) -> None:
-    if _refused(desk, Permission.EXPORT):
+    if barred(desk, Permission.EXPORT):
         return
     st.caption("A file is made when its button is pressed, and the account log says who took it.")
     for name, (label, ending, mime, made, what) in FILES.items():
@@ -85,7 +78,7 @@ def _exports(desk: Desk) -> None:
 
 
 def _import(desk: Desk) -> None:
-    if _refused(desk, Permission.IMPORT_DATA):
+    if barred(desk, Permission.IMPORT_DATA):
         return
     receipt = receipt_at("data:import")
     if receipt is not None:
@@ -133,7 +126,7 @@ def _verify(desk: Desk) -> None:
         "Every entry is hashed again, the trial is folded again from its first entry, and every recorded "
         "recommendation is decided again."
     )
-    if _refused(desk, Permission.VERIFY):
+    if barred(desk, Permission.VERIFY):
         return
     known = st.text_input(
         "A head hash you kept (optional)", "", key="data:head", help="Only a hash kept elsewhere shows a cut-off tail."
@@ -146,11 +139,11 @@ def _verify(desk: Desk) -> None:
         chain = desk.conduct.ledger.check(desk.trial, head)
         report = verify_trial(desk.trial, desk.conduct.ledger.entries(desk.trial), head) if chain.ok else None
     if report is None:
-        st.error(str(chain), icon=":material/gpp_bad:")
+        st.error(blocks.plain(str(chain)), icon=":material/gpp_bad:")
     elif report.ok:
-        st.success(str(report), icon=":material/verified:")
+        st.success(blocks.plain(str(report)), icon=":material/verified:")
     else:
-        st.error(str(report), icon=":material/gpp_bad:")
+        st.error(blocks.plain(str(report)), icon=":material/gpp_bad:")
         blocks.records(("entry", "how it departs"), [(str(each.seq), each.problem) for each in report.findings])
     st.caption("Keep the head hash: a chain alone cannot show that its tail was cut off.")
     st.code(desk.head.hash, language=None)

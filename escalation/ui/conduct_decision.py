@@ -19,7 +19,7 @@ from escalation.regimens import Regimen
 from escalation.ui import blocks
 from escalation.ui.conduct_acts import Attempt, Values, act, receipt_at, show_receipt
 from escalation.ui.conduct_committee import committee_form
-from escalation.ui.conduct_desk import Desk
+from escalation.ui.conduct_desk import Desk, barred
 from escalation.ui.conduct_fields import ask, fields_of, word
 from escalation.ui.conduct_participant_acts import writer
 
@@ -109,13 +109,6 @@ def _button_only(text: str) -> Callable[[Callable[[str], str]], list[str]]:
     return show
 
 
-def _allowed(desk: Desk, permission: Permission) -> bool:
-    why = desk.why_not(permission)
-    if why:
-        st.caption(f":material/block: {why}")
-    return not why
-
-
 def _take_snapshot(desk: Desk) -> None:
     st.markdown("#### 1. Snapshot")
     missing = gaps(desk.state)
@@ -124,7 +117,7 @@ def _take_snapshot(desk: Desk) -> None:
         blocks.lines(("gap", each) for each in missing)
     else:
         st.markdown("No gaps: every outcome is settled and no critical query is open.")
-    if not _allowed(desk, Permission.TAKE_SNAPSHOT):
+    if barred(desk, Permission.TAKE_SNAPSHOT):
         return
 
     def write(values: Values, attempt: Attempt) -> Receipt:
@@ -136,7 +129,7 @@ def _take_snapshot(desk: Desk) -> None:
 
 def _recommend(desk: Desk, snapshot: int) -> None:
     st.markdown("#### 2. Recommendation")
-    if not _allowed(desk, Permission.RECOMMEND):
+    if barred(desk, Permission.RECOMMEND):
         return
 
     def write(values: Values, attempt: Attempt) -> Receipt:
@@ -151,14 +144,16 @@ def _sign(desk: Desk, decision: Decision) -> None:
     needed = needed_signatures(desk, decision)
     st.markdown(f"#### 4. Signatures: {len({s['user'] for s in decision.signatures})} of {needed}")
     _show_committee(desk, decision)
-    if not _allowed(desk, Permission.SIGN_DECISION):
+    if barred(desk, Permission.SIGN_DECISION):
         return
     if desk.user.name in {each["user"] for each in decision.signatures}:
         st.caption("You have signed already; another member's signature is needed.")
         return
 
     def show(key: Callable[[str], str]) -> list[str]:
-        st.markdown(f"**{desk.user.full_name}** agrees to: **{word(committee.action)}**. {desk.local(desk.now)}")
+        st.markdown(
+            f"**{blocks.plain(desk.user.full_name)}** agrees to: **{word(committee.action)}**. {desk.local(desk.now)}"
+        )
         st.text_input("Your password, to sign", type="password", key=key("password"), autocomplete="off")
         return ["password"]
 
@@ -180,7 +175,7 @@ def needed_signatures(desk: Desk, decision: Decision) -> int:
 def _circulate(desk: Desk, decision: Decision) -> None:
     st.markdown(f"#### 5. Circulate decision {decision.seq}")
     st.markdown("Clinic and pharmacy are told before the next dosing (G7).")
-    if not _allowed(desk, Permission.CIRCULATE):
+    if barred(desk, Permission.CIRCULATE):
         return
     fields = fields_of(r.Circulated, "to", "at")
     fields = [
@@ -223,9 +218,9 @@ def _show_basis(desk: Desk, recommendation: r.Recommended) -> None:
         f"{advice['design']} · study hash {recommendation.study_hash[:12]} · escalation {recommendation.software}"
     )
     for code in advice.get("reasons", ()):
-        st.markdown(f"- {rule.reason(code).line}")
+        st.markdown(f"- {blocks.plain(rule.reason(code).line)}")
     for line in advice.get("outlook", ()):
-        st.markdown(f":material/event_upcoming: {line}")
+        st.markdown(f":material/event_upcoming: {blocks.plain(line)}")
 
 
 def _show_committee(desk: Desk, decision: Decision) -> None:
@@ -265,7 +260,8 @@ def _taken(desk: Desk) -> None:
                     icon=":material/warning:",
                 )
             _show_committee(desk, decision)
-            st.caption(f"Recommended: {decision.recommendation.advice['text']}. Snapshot {decision.snapshot.data_hash}")
+            recommended = blocks.plain(str(decision.recommendation.advice["text"]))
+            st.caption(f"Recommended: {recommended} Snapshot {decision.snapshot.data_hash}")
 
 
 def standing(desk: Desk, decision: Decision) -> str:

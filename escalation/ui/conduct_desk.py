@@ -102,7 +102,7 @@ def offset_words(moment: datetime) -> str:
 def person() -> tuple[Conduct, str, User]:
     """The service, the token and the person, with the side bar that says so; asks for an own password first."""
     conduct, token, user = signed_in.required()
-    st.sidebar.markdown(f"Signed in as **{user.full_name}** ({user.name})")
+    st.sidebar.markdown(f"Signed in as **{blocks.plain(user.full_name)}** ({blocks.plain(user.name)})")
     signed_in.sign_out_button()
     if user.temporary_password:
         own_password(conduct, user, "Somebody else knows your password. Choose your own before you go on.")
@@ -126,7 +126,7 @@ def own_password(conduct: Conduct, user: User, why: str = "") -> None:
             try:
                 conduct.accounts.change_password(user, present, new)
             except EscalationError as error:
-                st.error(str(error))
+                st.error(blocks.plain(str(error)))
             else:
                 st.rerun()
 
@@ -143,7 +143,7 @@ def desk(view: str) -> Desk:
     if not trial or trial not in conduct.ledger.trials():
         _choose(conduct, user, trial)
     try:
-        state = read(conduct, token, trial, view)
+        state = read(conduct, token, user, trial, view)
     except EscalationError as error:
         blocks.show_refusal(error)
         st.stop()
@@ -152,13 +152,21 @@ def desk(view: str) -> Desk:
 
 def _choose(conduct: Conduct, user: User, asked: str) -> NoReturn:
     if asked:
-        st.error(f"There is no trial {asked!r} here.")
+        st.error(blocks.plain(f"There is no trial {asked!r} here."))
     listed = trials_of(conduct, user)
     if not listed:
         st.info("No trial is delegated to you today; an administrator enters delegations.")
     for trial in listed:
-        st.button(trial, on_click=go, kwargs={"trial": trial}, key=f"choose:{trial}")
+        st.button(blocks.plain(trial), on_click=go, kwargs={"trial": trial}, key=f"choose:{trial}")
     st.stop()
+
+
+def barred(desk: Place, permission: Permission) -> bool:
+    """Whether the person may not do something; says why in the place of its form."""
+    why = desk.why_not(permission)
+    if why:
+        st.caption(f":material/block: {blocks.plain(why)}")
+    return bool(why)
 
 
 def place_of(conduct: Conduct, token: str, user: User, trial: str) -> Place:
@@ -166,15 +174,19 @@ def place_of(conduct: Conduct, token: str, user: User, trial: str) -> Place:
     return Place(conduct, token, user, trial, conduct.ledger.head(trial).seq, ZoneInfo("UTC"))
 
 
-def read(conduct: Conduct, token: str, trial: str, view: str) -> ConductState:
+def read(conduct: Conduct, token: str, user: User, trial: str, view: str) -> ConductState:
     """The trial as it stands. The first reading of a version in a view is written to the account log."""
-    read_before: dict[tuple[str, str], int] = st.session_state.setdefault(_READ, {})
-    version = conduct.ledger.head(trial).seq
-    if read_before.get((trial, view)) == version:
+    if _read_before().get((user.name, trial, view)) == conduct.ledger.head(trial).seq:
         return conduct.watched(token, trial)
     state = conduct.state(token, trial)
-    read_before[trial, view] = state.version
+    _read_before()[user.name, trial, view] = state.version
     return state
+
+
+def _read_before() -> dict[tuple[str, str, str], int]:
+    """The version of each view of a trial that is in the account log as read, in this tab."""
+    found: dict[tuple[str, str, str], int] = st.session_state.setdefault(_READ, {})
+    return found
 
 
 def refreshing(found: Desk, view: str, show: Callable[[Desk], None], seconds: int = 30) -> None:
@@ -182,7 +194,7 @@ def refreshing(found: Desk, view: str, show: Callable[[Desk], None], seconds: in
 
     def again() -> None:
         try:
-            state = read_unlogged(found, view)
+            state = read_again(found, view)
         except SessionEndedError:
             st.rerun(scope="app")
         except EscalationError as error:
@@ -193,13 +205,13 @@ def refreshing(found: Desk, view: str, show: Callable[[Desk], None], seconds: in
     st.fragment(again, run_every=seconds)()
 
 
-def read_unlogged(found: Desk, view: str) -> ConductState:
-    """The trial for a refresh: what is new since it was opened is written to the log as read, nothing else is."""
+def read_again(found: Desk, view: str) -> ConductState:
+    """The trial for a refresh: a version that is new since the page was opened is written to the log, nothing else."""
     state = found.conduct.watched(found.token, found.trial)
-    read_before: dict[tuple[str, str], int] = st.session_state.setdefault(_READ, {})
-    if read_before.get((found.trial, view)) != state.version:
+    place = (found.user.name, found.trial, view)
+    if _read_before().get(place) != state.version:
         found.conduct.accounts.log_access(found.user.name, found.trial, Permission.READ_TRIAL)
-        read_before[found.trial, view] = state.version
+        _read_before()[place] = state.version
     return state
 
 

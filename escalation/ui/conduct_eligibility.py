@@ -41,7 +41,7 @@ def eligibility_form(desk: Desk, person: Person, area: str) -> None:
     criteria = load_criteria(desk.state.opened.criteria)
     before = last_answers(desk, person)
     if criteria.note:
-        st.caption(criteria.note)
+        st.caption(blocks.plain(criteria.note))
 
     own = st.toggle(
         "Answers with their own source and time", bool(before), key=f"act:own:{desk.trial}:{person.code}:{bool(before)}"
@@ -113,11 +113,10 @@ def _screened_on(desk: Desk, person: Person) -> date:
 
 def _heading(criterion: Criterion) -> None:
     only = ", ".join(f"{name} is {' or '.join(codes)}" for name, codes in criterion.applies_when.items())
-    st.markdown(
-        f"**{criterion.id}** ({criterion.kind}) {criterion.wording}" + (f" *Only when {only}.*" if only else "")
-    )
+    when = f" *Only when {only}.*" if only else ""
+    st.markdown(f"**{criterion.id}** ({criterion.kind}) {blocks.plain(criterion.wording)}{when}")
     if criterion.note:
-        st.caption(criterion.note)
+        st.caption(blocks.plain(criterion.note))
 
 
 _QUIET: Final[dict[str, Any]] = {"label_visibility": "collapsed"}
@@ -130,7 +129,7 @@ def _question(
     """The fields of one question: the answer in its kind, and where asked for a source and time of its own."""
     name, rule, known = question.id, question.rule, before or {}
     value, wide, *rest = st.columns([4, 3, 3, 3] if own else [3, 2], vertical_alignment="bottom")
-    label = question.wording
+    label = blocks.plain(question.wording)
     if isinstance(rule, JudgementRule):
         met = known.get("met")
         place = None if met is None else 0 if met else 1
@@ -258,7 +257,7 @@ def eligibility_shown(desk: Desk, person: Person) -> None:
         f"Eligibility: **{word(record.verdict)}** (entry {entry.seq}, {desk.local(entry.recorded_at)}, {entry.actor})"
     )
     for finding in record.findings:
-        st.markdown(f"- {finding}")
+        st.markdown(f"- {blocks.plain(finding)}")
     if record.answers:
         rows = [
             (

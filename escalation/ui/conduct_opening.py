@@ -44,7 +44,7 @@ def opening_part(conduct: Conduct, token: str, user: User, unopened: list[str]) 
             )
             right.number_input("Signatures that put a decision in effect", 1, 5, 1, key=key("needed"))
             st.text_input("Your password, to sign", type="password", key=key("password"), autocomplete="off")
-            st.caption(f"Signing as {user.full_name}: opens the trial under this protocol.")
+            st.caption(blocks.plain(f"Signing as {user.full_name}: opens the trial under this protocol."))
             return ["zone", "criteria", "needed", "password"]
 
         def write(values: Values, attempt: Attempt) -> Receipt:

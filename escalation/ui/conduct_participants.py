@@ -18,7 +18,7 @@ from escalation.report.charts.participants import Mark, Span, participant_timeli
 from escalation.report.conduct_tables import audit_rows
 from escalation.ui import blocks
 from escalation.ui.conduct_acts import act, receipt_at, show_receipt
-from escalation.ui.conduct_desk import PARTICIPANT, Desk, go
+from escalation.ui.conduct_desk import PARTICIPANT, Desk, barred, go
 from escalation.ui.conduct_eligibility import eligibility_shown
 from escalation.ui.conduct_fields import ask, fields_of, record_words
 from escalation.ui.conduct_participant_acts import ACTS, offered, participant_act, writer
@@ -28,7 +28,7 @@ def participants_view(desk: Desk) -> None:
     """The list, or the participant the address names."""
     code = st.query_params.get(PARTICIPANT, "")
     if code and code not in desk.state.people:
-        st.error(f"There is no participant {code} in this trial.")
+        st.error(blocks.plain(f"There is no participant {code} in this trial."))
         code = ""
     _choice(desk, code)
     if code:
@@ -68,9 +68,7 @@ def _list(desk: Desk) -> None:
             code = each["participant"]
             st.button(f"Open {code}", key=f"open:{code}", on_click=go, kwargs={"participant": code})
     st.subheader("Screen a candidate", anchor=False)
-    why = desk.why_not(Permission.SCREEN)
-    if why:
-        st.caption(why)
+    if barred(desk, Permission.SCREEN):
         return
     fields = fields_of(r.Screened, "participant")
     act(
@@ -141,7 +139,8 @@ def _acts(desk: Desk, person: Person) -> None:
         return
     allowed = [name for name in offered(desk, person) if desk.may(ACTS[name].permission)]
     if not allowed:
-        st.caption(desk.why_not(Permission.RECORD_EVENT) or "Nothing can be recorded of this participant now.")
+        if not barred(desk, Permission.RECORD_EVENT):
+            st.caption("Nothing can be recorded of this participant now.")
         return
     chosen = st.pills(
         "What happened?", allowed, format_func=lambda name: ACTS[name].label, key=f"act:{desk.trial}:{person.code}"

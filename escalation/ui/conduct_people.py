@@ -13,7 +13,7 @@ from escalation.conduct.service import INSTALLATION, Conduct, Receipt
 from escalation.trial_desk import check_version, refused
 from escalation.ui import blocks
 from escalation.ui.conduct_acts import Ask, Attempt, Values, Write, act, receipt_at, show_receipt
-from escalation.ui.conduct_desk import Place, place_of
+from escalation.ui.conduct_desk import Place, barred, place_of
 
 ACCOUNT_ACTS = {
     "add": "New account",
@@ -143,9 +143,7 @@ def delegations_part(conduct: Conduct, token: str, user: User) -> None:
     if not trial:
         return
     where = place_of(conduct, token, user, trial)
-    why = where.why_not(Permission.DELEGATE)
-    if why:
-        st.caption(f":material/block: {why}")
+    if barred(where, Permission.DELEGATE):
         return
     receipt = receipt_at("delegation:")
     if receipt is not None:

@@ -14,7 +14,7 @@ from escalation.conduct.service import Receipt
 from escalation.trial_desk import check_version
 from escalation.ui import blocks
 from escalation.ui.conduct_acts import Attempt, Values, act, receipt_at, show_receipt
-from escalation.ui.conduct_desk import Desk
+from escalation.ui.conduct_desk import Desk, barred
 from escalation.ui.conduct_fields import ask, fields_of
 from escalation.ui.conduct_participant_acts import writer
 from escalation.ui.study_in_hand import chooser, study_in_hand
@@ -55,15 +55,13 @@ def protocol_view(desk: Desk) -> None:
 
 
 def _amend(desk: Desk) -> None:
-    why = desk.why_not(Permission.AMEND_PROTOCOL)
-    if why:
-        st.caption(f":material/block: {why}")
+    if barred(desk, Permission.AMEND_PROTOCOL):
         return
     chooser()
     study = study_in_hand()
-    st.markdown(f"The study in hand, **{study.id}**, hash `{study.hash}`, would come into force.")
+    st.markdown(f"The study in hand, **{blocks.plain(study.id)}**, hash `{study.hash}`, would come into force.")
     for notice in study.notices:
-        st.warning(notice, icon=":material/warning:")
+        st.warning(blocks.plain(notice), icon=":material/warning:")
 
     def show(key: Callable[[str], str]) -> list[str]:
         st.date_input("In force from", desk.today, key=key("from_date"), format="YYYY-MM-DD", max_value=desk.today)
@@ -80,9 +78,7 @@ def _amend(desk: Desk) -> None:
 
 
 def _close(desk: Desk) -> None:
-    why = desk.why_not(Permission.CLOSE_TRIAL)
-    if why:
-        st.caption(f":material/block: {why}")
+    if barred(desk, Permission.CLOSE_TRIAL):
         return
     fields = fields_of(r.TrialClosed, "outcome")
     fields[0] = fields[0].starting("", help="For instance the recommended regimen, or why the trial ends.")

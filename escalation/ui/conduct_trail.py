@@ -17,7 +17,7 @@ from escalation.conduct.state import corrected
 from escalation.trial_desk import refused
 from escalation.ui import blocks
 from escalation.ui.conduct_acts import Attempt, Values, act, receipt_at, show_receipt
-from escalation.ui.conduct_desk import Desk
+from escalation.ui.conduct_desk import Desk, barred
 from escalation.ui.conduct_fields import Field, Kind, ask, fields_of, label_of
 from escalation.ui.conduct_participant_acts import next_code, writer
 
@@ -84,9 +84,7 @@ def _short(value: Any, most: int = 600) -> str:
 
 def _correction(desk: Desk) -> None:
     st.caption("A correction replaces one value. The old value, the new one, who, when and why stay readable.")
-    why = desk.why_not(Permission.CORRECT)
-    if why:
-        st.caption(f":material/block: {why}")
+    if barred(desk, Permission.CORRECT):
         return
     now = {entry.seq: payload for entry, payload in corrected(desk.book.entries)}
     listed = {e.seq: e for e in reversed(desk.book.entries) if e.type not in FIXED and _fields(now[e.seq])}
@@ -107,7 +105,7 @@ def _correction(desk: Desk) -> None:
     if field is None:
         return
     old = now[seq][field]
-    st.markdown(f"Value in force: `{old!r}`")
+    st.markdown(f"Value in force: {blocks.plain(repr(old))}")
 
     def show(key: Callable[[str], str]) -> list[str]:
         st.text_input("New value", _as_text(old), key=key("new"), help="Times with their offset from UTC.")
@@ -169,9 +167,7 @@ def kind_of(entry: Entry, field: str) -> Kind:
 def _plain(
     desk: Desk, area: str, record: type[r.Record], fields: list[Field], fixed: dict[str, Any], needed: Permission
 ) -> None:
-    why = desk.why_not(needed)
-    if why:
-        st.caption(f":material/block: {why}")
+    if barred(desk, needed):
         return
     act(desk, area, lambda key: ask(fields, key, desk.now), writer(desk, record, fields, fixed), again="Continue")
 

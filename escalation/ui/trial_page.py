@@ -32,20 +32,20 @@ VIEWS: Final[dict[str, tuple[str, Callable[[Desk], None]]]] = {
 
 def page() -> None:
     """The view of the trial the address names."""
-    blocks.heading(st.query_params.get(TRIAL) or "Trial")
+    blocks.heading(blocks.plain(st.query_params.get(TRIAL) or "Trial"))
     view = st.query_params.get(VIEW, "dashboard")
     view = view if view in VIEWS else "dashboard"
     found = desk(view)
-    here(f"{found.trial}:{view}:{st.query_params.get(PARTICIPANT, '')}")
+    here(f"{found.user.name}:{found.trial}:{view}:{st.query_params.get(PARTICIPANT, '')}")
     study = found.state.study
-    title = f"**{study.title}** · " if study is not None else ""
+    title = f"**{blocks.plain(study.title)}** · " if study is not None else ""
     st.markdown(f"{title}your role here: {', '.join(role.words for role in found.roles)}")
     if study is None:
         st.info("This trial is not opened yet: people are delegated, and an investigator opens it on the Trials page.")
         return
     _navigation(view)
     for notice in study.notices:
-        st.warning(notice, icon=":material/warning:")
+        st.warning(blocks.plain(notice), icon=":material/warning:")
     with blocks.refusals_shown():
         VIEWS[view][1](found)
 

@@ -35,7 +35,7 @@ def page() -> None:
     chosen = st.segmented_control(
         "Part", list(parts), default="Your trials", key="trials:part", label_visibility="collapsed"
     )
-    here(f"trials:{chosen}")
+    here(f"{user.name}:trials:{chosen}")
     with blocks.refusals_shown():
         parts.get(chosen or "", _trials)(conduct, token, user)
 
@@ -64,11 +64,11 @@ def _trials(conduct: Conduct, token: str, user: User) -> None:
         readable = may_here(conduct, user, trial, Permission.READ_TRIAL)
         with st.container(border=True):
             words = ", ".join(role.words for role in roles)
-            st.markdown(f"**{trial}** · {words} · {conduct.ledger.head(trial).seq} entries")
+            st.markdown(f"**{blocks.plain(trial)}** · {words} · {conduct.ledger.head(trial).seq} entries")
             if readable:
                 st.page_link(
                     page_named("trial"),
-                    label=f"Go to {trial}",
+                    label=f"Go to {blocks.plain(trial)}",
                     icon=":material/monitor_heart:",
                     query_params={TRIAL: trial},
                 )

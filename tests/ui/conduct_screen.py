@@ -44,13 +44,14 @@ class Screen:
         """Everything the page says."""
         kinds = ("title", "subheader", "markdown", "caption", "error", "warning", "success", "info")
         said = [str(each.value) for kind in kinds for each in getattr(self.at, kind)]
-        return "\n".join([*said, *(str(each.proto.body) for each in self.at.get("html"))])
+        whole = "\n".join([*said, *(str(each.proto.body) for each in self.at.get("html"))])
+        return whole.replace("\\", "")  # of text in which Markdown has nothing to read
 
     def widget(self, label: str) -> Any:
         kinds = ("text_input", "text_area", "number_input", "date_input", "datetime_input", "selectbox", "radio")
         for kind in (*kinds, "checkbox", "multiselect", "button_group"):
             for each in self.at.get(kind):
-                if each.label == label:
+                if each.label.replace("\\", "") == label:
                     return each
         raise AssertionError(f"there is no field {label!r}")
 

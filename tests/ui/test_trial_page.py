@@ -340,3 +340,61 @@ def test_an_hour_that_happens_twice_can_be_told(make: Any) -> None:
     second = at_site(datetime(2026, 10, 25, 2, 30), zone, now, second=True)
     assert second.utcoffset() == timedelta(hours=1)
     assert first.utcoffset() == timedelta(hours=2)
+
+
+def test_the_figures_tell_the_trial_as_it_was(make: Any) -> None:
+    from escalation.decision import Action
+    from escalation.ui.conduct_figures import followed, taken
+
+    site = make()
+    site.cohort("P1", "P2", "P3", dlts=("P2",))
+    site.decide()
+    site.treat("P4")
+    people = followed(site.state())
+    assert [(each.participant, each.outcome, each.cohort) for each in people] == [
+        ("P1", "complete", 1),
+        ("P2", "dlt", 1),
+        ("P3", "complete", 1),
+        ("P4", "pending", 2),
+    ]
+    assert people[3].outcome_day is None
+    assert people[0].window_end == people[0].first + 28
+    assert [each.action for each in taken(site.state())] == [Action.STAY]
+    assert "P2 at level 1: dlt" in str(Screen(site, "ingrid").at.get("vega_lite_chart")[0].proto)
+
+
+def test_a_receipt_says_what_was_signed(make: Any) -> None:
+    site = make()
+    site.cohort("P1", "P2", "P3")
+    committee = site.committee(site.recommend())
+    screen = Screen(site, "maria", view="decision")
+    screen.fill(**{"Your password, to sign": kit.PASSWORD}).press("Sign")
+    assert site.state().decisions[committee].effective is not None
+    assert "signed: Maria Tester (committee member)" in screen.text
+    assert "in effect since entry" in "".join(each.label for each in screen.at.expander)
+
+
+def test_another_person_in_the_same_tab_does_not_find_the_form_of_the_first(make: Any) -> None:
+    site = make()
+    site.record("ingrid", r.Screened(participant="P1"))
+    screen = Screen(site, "ingrid", view="participants", participant="P1")
+    screen.choose("What happened?", "deviation")
+    screen.fill(Category="dosing", Description="typed by the first").press("Record")
+    assert "Recorded." in screen.text
+    screen.at.session_state["conduct_token"] = site.token("carlos")
+    screen.run()
+    assert "Recorded." not in screen.text
+
+
+def test_what_people_typed_is_never_read_as_markup(make: Any) -> None:
+    hostile = "![seen](http://elsewhere.example/pixel) **bold** <b>html</b>"
+    site = make()
+    site.treat("P1")
+    values = {"participant": "P1", "adjudication": "A1", "criterion": hostile}
+    site.record("ingrid", r.DltProposed(**values, onset=site.day_zero("P1").isoformat()))
+    for view in ("adjudication", "participants", "trail", "dashboard", "data"):
+        screen = Screen(site, "ingrid", view=view, participant="P1" if view == "participants" else "")
+        for kind in ("markdown", "caption", "error", "warning", "info", "success"):
+            assert not [each.value for each in getattr(screen.at, kind) if "![seen]" in str(each.value)]
+        assert not [each for each in screen.at.get("html") if "<b>html</b>" in str(each.proto.body)]
+    assert hostile in Screen(site, "ingrid", view="adjudication").text

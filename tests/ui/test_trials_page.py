@@ -103,3 +103,27 @@ def test_an_empty_installation_names_the_command(tmp_path: Path, monkeypatch: py
     at = AppTest.from_function(_trials, default_timeout=60).run()
     assert not at.exception
     assert "escalation trial init" in at.info[0].value
+
+
+def test_signing_in_on_the_page_when_it_is_started_without_its_server(site: kit.Site) -> None:
+    from streamlit.testing.v1 import AppTest
+
+    from tests.ui.conduct_screen import _trials
+
+    at = AppTest.from_function(_trials, default_timeout=60).run()
+    at.text_input[0].set_value("carlos")
+    at.text_input[1].set_value("wrong")
+    at.button[0].click().run()
+    assert "the user name or the password is not right" in at.error[0].value
+    at.text_input[1].set_value(kit.PASSWORD)
+    at.button[0].click().run()
+    assert "Carlos Tester" in at.sidebar.markdown[0].value
+    at.sidebar.button[0].click().run()
+    assert at.text_input[0].label == "Code name"
+
+
+def test_the_account_log_is_for_administrators(site: kit.Site) -> None:
+    screen = Screen(site, "admin", page="trials").choose("Part", "Account log")
+    assert "signed in" in screen.text
+    assert "The log only grows." in screen.text
+    assert "Account log" not in Screen(site, "ingrid", page="trials").widget("Part").options
