@@ -36,11 +36,10 @@ def _in_words(study: Study) -> None:
 
 def _reasons(study: Study) -> None:
     """The catalogue of coded reasons in both lengths."""
-    rows = [
-        (each.code, each.line, each.paragraph, "ends the trial" if each.stop else "")
-        for each in study.protocol.rule.reasons
-    ]
-    blocks.table(("code", "in one line", "explained", ""), rows, "Every reason this rule can give", text=True)
+    rows = [(each.code, each.line, each.paragraph, "yes" if each.stop else "") for each in study.protocol.rule.reasons]
+    blocks.table(
+        ("code", "in one line", "explained", "ends the trial"), rows, "Every reason this rule can give", text=True
+    )
     blocks.trace(study, f"{len(rows)} reasons")
 
 

@@ -26,8 +26,7 @@ def scenarios(form: Form, now: Draft) -> None:
     """One scenario at a time."""
     listed = (now.data or {}).get("scenarios")
     entries = listed if isinstance(listed, list) else []
-    regimens = ((now.data or {}).get("protocol") or {}).get("regimens")
-    doses = regimens.get("doses") if isinstance(regimens, Mapping) else None
+    doses = _regimens(now).get("doses")
     misfits = _misfits(entries, len(_row_labels(now)), len(doses)) if isinstance(doses, list) else []
     if misfits:
         st.button(
@@ -170,9 +169,14 @@ def _misfits(entries: list[Any], frequencies: int, doses: int) -> list[Change]:
     return changes
 
 
+def _regimens(now: Draft) -> Mapping[str, Any]:
+    protocol = (now.data or {}).get("protocol")
+    part = protocol.get("regimens") if isinstance(protocol, Mapping) else None
+    return part if isinstance(part, Mapping) else {}
+
+
 def _row_labels(now: Draft) -> list[str]:
-    part = ((now.data or {}).get("protocol") or {}).get("regimens") or {}
-    listed = part.get("frequencies") if isinstance(part, Mapping) else None
+    listed = _regimens(now).get("frequencies")
     if not isinstance(listed, list):
         return [""]
     return [

@@ -34,16 +34,16 @@ def sources(form: Form, now: Draft) -> None:
     if new is not None:
         st.button("Add a note", icon=":material/add:", on_click=_add, args=(form, new))
     rows = [
-        (path, str(note.get("source", "")), _yes(note.get("safety_critical")), str(note.get("reference", "")))
+        (path, f"{note.get('source', '')}{_critical(note)}", str(note.get("reference", "")))
         for path, note in notes.items()
         if isinstance(note, Mapping)
     ]
     if rows:
-        blocks.table(("value", "source", "safety-critical", "reference"), rows, text=True)
+        blocks.table(("value", "source", "reference"), rows, text=True)
 
 
-def _yes(value: Any) -> str:
-    return "yes" if value else ""
+def _critical(note: Mapping[str, Any]) -> str:
+    return ", safety-critical" if note.get("safety_critical") else ""
 
 
 def _add(form: Form, path: str) -> None:

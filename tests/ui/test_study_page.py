@@ -10,6 +10,7 @@ from streamlit.testing.v1 import AppTest
 from escalation.plain_data import parse
 from escalation.registry import design_names
 from escalation.study import load, preset_names, read_text
+from escalation.study_text import StudyText
 from escalation.ui import workspace
 from escalation.ui.study_page import PARTS
 from tests.ui.conftest import Opener
@@ -132,6 +133,34 @@ def test_what_an_entry_cannot_hold_is_shown_as_the_file_writes_it(opened: Opener
     odd.set_value("4").run()
     assert not faults(app)
     assert parse(draft(app))["protocol"]["cohort_size"] == 4
+
+
+@pytest.mark.parametrize(
+    ("part", "path", "value"),
+    [
+        ("Scenarios", ("protocol",), [[]]),
+        ("Regimens", ("protocol", "regimens"), "x"),
+        ("Regimens", ("protocol", "regimens", "doses"), [None]),
+        ("Regimens", ("protocol", "regimens", "frequencies", 0), 3),
+        ("Design", ("protocol", "design"), []),
+        ("Safety", ("protocol", "guards"), ["x"]),
+        ("Safety", ("protocol", "expansion", "monitor"), "x"),
+        ("Scenarios", ("scenarios",), {}),
+        ("Scenarios", ("scenarios", 0), None),
+        ("Scenarios", ("scenarios", 0, "truth", "table"), [None]),
+        ("Scenarios", ("scenarios", 0, "truth", "onset"), 3),
+        ("Scenarios", ("scenarios", 0, "accrual"), "x"),
+        ("Sources", ("sources", "protocol.start"), 3),
+        ("Criteria", ("criteria",), "x"),
+    ],
+)
+def test_whatever_stands_in_a_draft_its_form_opens(
+    opened: Opener, part: str, path: tuple[str | int, ...], value: Any
+) -> None:
+    document = StudyText(read_text("nct07212335")[0])
+    document.set(path, value)
+    app = opened("study", study="nct07212335", part=part, draft=workspace.keep_study(document.text()))
+    assert faults(app)
 
 
 def test_a_text_that_is_not_yaml_can_still_be_mended(opened: Opener) -> None:
