@@ -151,6 +151,7 @@ class Conduct:
     ) -> Receipt:
         """Lock the protocol in by hash, signed; this opens the starting regimen."""
         user, roles = self.authorise(token, trial, Permission.OPEN_TRIAL)
+        _must_have_one_group(study)
         data = study.as_dict()
         signature = self._sign(user, password, roles[0], "opens the trial under this protocol", study.hash)
         record = r.TrialOpened(
@@ -166,6 +167,7 @@ class Conduct:
     def amend(self, token: str, trial: str, study: Study, password: str, from_date: date, reason: str) -> Receipt:
         """Put an amended protocol in force from a date; earlier decisions keep theirs."""
         user, roles = self.authorise(token, trial, Permission.AMEND_PROTOCOL)
+        _must_have_one_group(study)
         before = self._state(trial).in_force()
         if study.protocol.grid.shape != before.protocol.grid.shape:
             raise ConductError("an amendment cannot change the number of regimens; open another trial for that")
@@ -438,3 +440,12 @@ class Conduct:
 
 def _replaced(state: ConductState, code: str) -> bool:
     return any(p.assigned is not None and p.assigned.replaces == code for p in state.people.values())
+
+
+def _must_have_one_group(study: Study) -> None:
+    """Refuse a randomised study: records, assignments and decisions here are those of one group."""
+    if study.family == "two_arm":
+        raise ConductError(
+            f"{study.id} randomises between two groups, and live conduct neither randomises nor records a control "
+            "group; use it for planning, and conduct the trial where randomisation is concealed"
+        )

@@ -20,6 +20,7 @@ from escalation.design import DecisionTable
 from escalation.outcomes import Replay
 from escalation.pathways import Node
 from escalation.regimens import RegimenGrid
+from escalation.report.one_regimen import groups_line, response_rows, response_test_line, safety_rows, stopping_table
 from escalation.report.wording import headline, outlook_lines, where_to
 from escalation.simulate import ScenarioResult, Simulation
 from escalation.study import Study
@@ -42,6 +43,8 @@ def heading(study: Study) -> RenderableType:
         Text(study.title, style="bold"),
         Text(f"{study.id}{f' ({study.registry})' if study.registry else ''}, design: {rule.design.label}"),
     ]
+    if study.groups is not None:
+        lines.append(Text(groups_line(study.groups)))
     lines += [Text(notice, style="bold red") for notice in study.notices]
     lines += [Text(f"warning: {line}", style="yellow") for line in study.warnings()]
     return Group(*lines)
@@ -58,6 +61,9 @@ def print_simulation(console: Console, simulation: Simulation) -> None:
     console.print(heading(study))
     for note in simulation.notes:
         console.print(Text(f"note: {note}", style="yellow"))
+    test = response_test_line(study)
+    if test is not None:
+        console.print(test)
     for result in simulation.scenarios:
         console.print()
         for part in _scenario(result, study, simulation.trials):
@@ -80,8 +86,11 @@ def _scenario(result: ScenarioResult, study: Study, trials: int | None) -> Itera
     how = "exact" if trials is None else f"{trials:,} trials"
     description = study.scenario(result.name).description
     yield Text.assemble((f"Scenario {result.name}", "bold"), f" ({how})", f": {description}" if description else "")
-    yield _regimen_table(c, grid, result.truth)
-    yield _summary(c, study)
+    if study.family == "escalation":
+        yield _regimen_table(c, grid, result.truth)
+        yield _summary(c, study)
+    else:
+        yield _one_regimen(result, study)
 
 
 def _regimen_table(c: Characteristics, grid: RegimenGrid, truth: np.ndarray) -> Table:
@@ -154,6 +163,29 @@ def _summary(c: Characteristics, study: Study) -> Table:
     return table
 
 
+def _one_regimen(result: ScenarioResult, study: Study) -> Table:
+    """Safety monitoring and response of a single regimen; nothing is selected among others."""
+    c = result.characteristics
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column("what", style="cyan")
+    table.add_column("value", overflow="fold")
+    for row in safety_rows(result, study, number):
+        table.add_row(*row)
+    group = "" if study.groups is None else ", treatment group"
+    table.add_row(f"participants{group}", _spread(c.total_patients))
+    table.add_row(f"participants with a DLT{group}", _spread(c.total_dlts))
+    table.add_row("observed minus true DLT rate, complete", number(c.measures["observed_rate_bias_at_selection"]))
+    for row in response_rows(result, study, number):
+        table.add_row(*row)
+    if c.duration_days is not None:
+        table.add_row("duration in days", _spread(c.duration_days, 1))
+    for name, estimate in c.calendar.items():
+        table.add_row(name.replace("_", " "), number(estimate, 3))
+    for code, estimate in c.stop_reasons.items():
+        table.add_row(f"ended by {code}", number(estimate))
+    return table
+
+
 def print_decision(console: Console, study: Study, replayed: Replay, advice: Advice) -> None:
     """The decision, why, and what is being waited for."""
     rule, state = study.protocol.rule, replayed.state
@@ -194,6 +226,10 @@ def print_decision(console: Console, study: Study, replayed: Replay, advice: Adv
 def print_table(console: Console, study: Study, table: DecisionTable) -> None:
     """The decision table by the number of evaluable participants at the current regimen."""
     console.print(heading(study))
+    if study.family != "escalation":
+        console.print(stopping_table(table))
+        console.print(identity(study))
+        return
     printed = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("evaluable", "escalate if at most", "de-escalate if at least", "eliminate if at least"):
         printed.add_column(name, justify="right")
@@ -219,6 +255,8 @@ def print_proof(console: Console, study: Study, proof: Proof) -> None:
         console.print(Text.assemble(mark, verdict.statement))
         if verdict.counterexample:
             console.print(f"        counterexample: {verdict.counterexample}")
+    if study.protocol.grid.size == 1:
+        console.print("\nWith one regimen the properties about moving between regimens say nothing and are left out.")
     if not proof.holds:
         console.print("\nA broken property is a fact about the design as published, not an error of this check.")
     console.print(identity(study))

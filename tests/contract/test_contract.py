@@ -19,6 +19,7 @@ GRIDS = {
     "frequency axis": RegimenGrid(doses=(1,), schedules=((0,), (0, 7), (0, 7, 14))),
     "grid": RegimenGrid(doses=(1, 2, 3), schedules=((0,), (0, 7))),
 }
+ONE_REGIMEN = {"one regimen": RegimenGrid(doses=(2,), schedules=((0, 7),))}
 SWITCHES = {
     "three_plus_three": ({}, {"variant": "V2"}, {"variant": "V3"}, {"reading": "R2"}, {"reading": "R3"}),
     "three_plus_three_path": ({}, {"variant": "V3"}),
@@ -27,12 +28,18 @@ SWITCHES = {
     "frequency_then_dose": ({}, {"variant": "V2", "carry_over": True}, {"variant": "V3"}),
     "boin": ({}, {"target": 0.25, "stay_on_1_of_3": True}, {"extra_safe": True}),
     "crm": ({}, {"coherent": False}, {"no_skipping": False}),
+    "toxicity_monitor": (
+        {},
+        {"boundary": "bayes", "limit": 0.25, "certainty": 0.8, "minimum": 3},
+        {"boundary": "table", "stop_at": ((2, 3), (3, 9), (5, 18))},
+        {"boundary": "none"},
+    ),
 }
 
 
 def cases():
     for name in design_names():
-        for place, grid in GRIDS.items():
+        for place, grid in (GRIDS if design_class(name).escalates else ONE_REGIMEN).items():
             for switches in SWITCHES.get(name, ({},)):
                 if name in ("boin", "crm") and place == "grid":
                     switches = {**switches, "axis": "dose"}
