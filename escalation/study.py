@@ -321,7 +321,7 @@ def _name_faults(study: Study) -> list[Fault]:
 
 
 def _source_faults(study: Study) -> list[Fault]:
-    data = study.as_dict()
+    data = study.model_dump(mode="json", by_alias=True)
     found = []
     for path in study.sources:
         here: Any = data
