@@ -14,6 +14,7 @@ from escalation.errors import DesignError, Fault
 from escalation.registry import design_class
 from escalation.results import TrialRows
 from escalation.scenario import Scenario
+from escalation.tally import Floats
 
 if TYPE_CHECKING:
     from escalation.study import Study
@@ -117,6 +118,15 @@ def response_measures(study: Study, scenario: Scenario, rows: TrialRows) -> dict
     if study.groups is not None and scenario.control_response is not None:
         return two_groups.two_groups(rows, study.response, study.groups, scenario.control_response, scenario.response)
     return response.one_group(rows, study.response, scenario.response)
+
+
+def response_shown(study: Study, scenario: Scenario, rows: TrialRows) -> Floats | None:
+    """Probability that each trial shows response, given its course: (T,); None without a response."""
+    if study.response is None or scenario.response is None:
+        return None
+    if study.groups is not None and scenario.control_response is not None:
+        return two_groups.shown(rows, study.response, study.groups, scenario.control_response, scenario.response)
+    return response.shown(rows, study.response, scenario.response)
 
 
 def response_notes(study: Study) -> tuple[str, ...]:

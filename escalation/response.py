@@ -78,18 +78,22 @@ def one_group(rows: TrialRows, endpoint: ResponseEndpoint, probability: float) -
     probability
         Assumed response probability.
     """
+    responders = {"responders": mean_over(rows, rows.n.sum(axis=1) * probability)}
+    return claims(rows, shown(rows, endpoint, probability)) | responders | until_known(rows, endpoint)
+
+
+def shown(rows: TrialRows, endpoint: ResponseEndpoint, probability: float) -> Floats:
+    """Probability that each trial shows response, given its course: (T,), 0 where it was stopped."""
     n = rows.n.sum(axis=1)
     critical = critical_numbers(int(n.max(initial=0)), endpoint.null, endpoint.level)
-    shown = np.asarray(binom.sf(critical[n] - 1, n, probability), dtype=float)
-    return claims(rows, shown) | {"responders": mean_over(rows, n * probability)} | until_known(rows, endpoint)
+    return np.asarray(binom.sf(critical[n] - 1, n, probability) * rows.selected.any(axis=1), dtype=float)
 
 
 def claims(rows: TrialRows, shown: Floats) -> dict[str, Estimate]:
-    """How often response is shown, given (T,) the probability that a complete trial shows it."""
-    complete = rows.selected.any(axis=1)
+    """How often response is shown, in all trials and among the complete ones."""
     return {
-        "response_shown": mean_over(rows, shown * complete),
-        "response_shown_if_complete": ratio_over(rows, shown * complete, complete),
+        "response_shown": mean_over(rows, shown),
+        "response_shown_if_complete": ratio_over(rows, shown, rows.selected.any(axis=1)),
     }
 
 

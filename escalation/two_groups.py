@@ -155,18 +155,12 @@ def two_groups(
     A trial stopped for toxicity has control participants in proportion; a calendar counts them.
     """
     n = rows.n.sum(axis=1)
-    planned, _ = groups.sizes
-    complete = rows.selected.any(axis=1)
-    shown = np.zeros(len(n))
-    for size in np.unique(n[complete]):
-        at = (round(planned), int(size), groups.test, endpoint.level)
-        shown[n == size] = power(*at, control_probability, probability)
     first, second = groups.ratio
-    control = np.where(complete, planned, n * first / second)
+    control = np.where(rows.selected.any(axis=1), groups.sizes[0], n * first / second)
     if rows.calendar is not None:
         control = rows.calendar.control
     return (
-        claims(rows, shown)
+        claims(rows, shown(rows, endpoint, groups, control_probability, probability))
         | {
             "responders": mean_over(rows, n * probability),
             "control_responders": mean_over(rows, control * control_probability),
@@ -174,3 +168,15 @@ def two_groups(
         }
         | until_known(rows, endpoint)
     )
+
+
+def shown(
+    rows: TrialRows, endpoint: ResponseEndpoint, groups: Groups, control_probability: float, probability: float
+) -> Floats:
+    """Probability that each trial shows a difference, given its course: (T,), 0 where it was stopped."""
+    n, complete = rows.n.sum(axis=1), rows.selected.any(axis=1)
+    found = np.zeros(len(n))
+    for size in np.unique(n[complete]):
+        at = (round(groups.sizes[0]), int(size), groups.test, endpoint.level)
+        found[complete & (n == size)] = power(*at, control_probability, probability)
+    return found

@@ -14,6 +14,7 @@ from scipy.stats import binom, binomtest, fisher_exact, norm
 from typer.testing import CliRunner
 
 from escalation.cli import app
+from escalation.compare import compare
 from escalation.errors import StudyError
 from escalation.response import ResponseEndpoint, critical_numbers, planned_test
 from escalation.simulate import calendar_engine, simulate
@@ -383,3 +384,15 @@ def test_trials_are_written_with_their_control_group(tmp_path):
         printed(study_of(family), tmp_path / "a.json", *options)
         columns = (tmp_path / "trials.csv").read_text(encoding="utf-8").splitlines()[0].split(",")
         assert ("control" in columns) is held
+
+
+def test_a_comparison_pairs_the_response_too():
+    calm = study_of(protocol=data_of()["protocol"] | {"design": {"name": "toxicity_monitor", "boundary": "none"}})
+    compared = compare([study_of(), calm], trials=400, seed=5)
+    (scenario,) = compared.scenarios
+    single = [simulate(each, engine="sampled", trials=400, seed=5).scenarios[0].response for each in (study_of(), calm)]
+    values = [each["response_shown"].value for each in single]
+    difference = scenario.differences[0]["response_shown"]
+    assert difference.difference == pytest.approx(values[1] - values[0])
+    assert difference.difference > 0
+    assert difference.distinguished

@@ -22,6 +22,7 @@ from escalation.pathways import Node
 from escalation.regimens import RegimenGrid
 from escalation.report.one_regimen import groups_line, response_rows, response_test_line, safety_rows, stopping_table
 from escalation.report.wording import headline, outlook_lines, where_to
+from escalation.response import MEASURES as RESPONSE_MEASURES
 from escalation.simulate import ScenarioResult, Simulation
 from escalation.study import Study
 from escalation.trial import PENDING
@@ -285,6 +286,10 @@ def print_pathways(console: Console, study: Study, scenario: str, nodes: tuple[N
     console.print(identity(study))
 
 
+AMONG_REGIMENS = {"selection_within", "selection_below", "overdosing_60", "overdosing_80", "poor_allocation"}
+"""Measures of a choice among regimens; with one regimen they say nothing."""
+
+
 def print_comparison(console: Console, comparison: Comparison) -> None:
     """Designs side by side on common participants, differences from the first."""
     for study in comparison.studies:
@@ -296,6 +301,7 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
         "patients": "Participants",
         "dlts": "DLTs",
         "duration_days": "Duration in days",
+        "response_shown": RESPONSE_MEASURES["response_shown"][0],
     }
     for scenario in comparison.scenarios:
         console.print()
@@ -308,7 +314,10 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
             table.add_column(f"{position} {study.protocol.rule.design.title}", justify="right", overflow="fold")
             if position > 1:
                 table.add_column(f"{position} - 1", justify="right")
+        several = comparison.studies[0].protocol.grid.size > 1
         for name in scenario.measures[0]:
+            if not several and name in AMONG_REGIMENS:
+                continue
             cells = []
             for position, measures in enumerate(scenario.measures):
                 cells.append(number(measures[name], 3) if name in measures else "-")
@@ -322,7 +331,9 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
             table.add_row(names.get(name, name), *cells)
         console.print(table)
         best = scenario.benchmark
-        console.print(f"Optimal benchmark, {best.participants} participants: PCS {number(best.correct_selection, 3)}")
+        if several:
+            line = f"Optimal benchmark, {best.participants} participants: PCS {number(best.correct_selection, 3)}"
+            console.print(line)
     console.print()
     console.print(
         identity(
