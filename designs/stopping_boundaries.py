@@ -98,8 +98,7 @@ def pocock_boundary(looks: Sequence[int], limit: float, overall: float) -> tuple
 
     Returns
     -------
-    The boundary for n = 0..N and its pointwise level; None when even stopping only when all N have a DLT is too
-    probable.
+    The boundary for n = 0..N and its pointwise level; None when even the lowest level stops too often.
 
     Examples
     --------

@@ -61,8 +61,8 @@ REASONS = (
     Reason(
         "toxicity_monitor.boundary_reached",
         "The stopping boundary is reached: the trial stops for toxicity.",
-        "As many participants have had a DLT as the boundary allows at most, or more. Nobody else is treated, and the "
-        "regimen is not carried forward.",
+        "The number of participants with a DLT has reached the boundary for the number evaluable. Nobody else is "
+        "treated, and the regimen is not carried forward.",
         stop="lowest_too_toxic",
         selects=False,
     ),
@@ -179,8 +179,12 @@ class ToxicityMonitor(Design[ToxicityMonitorParameters]):
     @cached_property
     def looks(self) -> tuple[int, ...]:
         """Numbers of evaluable participants at which the trial can stop when every group is whole."""
-        first = self.parameters.minimum if self.parameters.boundary in ("bayes", "pocock") else 1
-        return looks_at(self.setting.cohort_size, min(first, self.planned), self.planned)
+        return looks_at(self.setting.cohort_size, self._first, self.planned)
+
+    @property
+    def _first(self) -> int:
+        """Fewest evaluable participants at which the boundary is looked at."""
+        return self.parameters.minimum if self.parameters.boundary in ("bayes", "pocock") else 1
 
     @cached_property
     def boundary(self) -> Counts:
@@ -188,13 +192,18 @@ class ToxicityMonitor(Design[ToxicityMonitorParameters]):
         boundary = self._boundary().copy()
         n = np.arange(len(boundary))
         boundary[boundary > n] = NEVER
-        if self.parameters.boundary in ("bayes", "pocock"):
-            boundary[: min(self.parameters.minimum, self.planned)] = NEVER
+        boundary[: self._first] = NEVER
         boundary.setflags(write=False)
         return boundary
 
     def _boundary(self) -> Counts:
         p, planned = self.parameters, self.planned
+        if self._first > planned:
+            raise DesignError(
+                "protocol.design.minimum",
+                f"no look with {p.minimum} or more among {planned} participants",
+                f"use at most {planned}",
+            )
         if p.boundary == "none":
             return np.full(planned + 1, NEVER)
         if p.boundary == "bayes":

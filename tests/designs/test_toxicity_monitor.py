@@ -315,6 +315,7 @@ def test_pathways_of_one_regimen():
         ({"boundary": "pocock", "stop_at": [[2, 3]]}, "not used"),
         ({"boundary": "pocock", "limit": 0.9, "overall": 1e-3}, "no boundary for 9 participants"),
         ({"boundary": "bayes", "prior": [0, 1]}, "must be positive"),
+        ({"boundary": "bayes", "minimum": 10}, "no look with 10 or more among 9 participants"),
         ({"boundary": "weekly"}, "weekly"),
     ],
 )
