@@ -204,6 +204,7 @@ class TrialClock:
         self.arrival_days[arrival] = came
         if self.first_day is None:
             self.first_day = today
+        self.counts["enrolment_days"] = today - self.first_day
         given = engine.schedules[regimen]
         planned = len(given)
         if engine.missed_infusion and planned > 1:
@@ -349,11 +350,16 @@ _COUNTED = (
     "held_window",
     "held_review",
     "held_stagger",
+    "enrolment_days",
+    "control",
 )
 
 
 class CalendarEngine:
     """The calendar of a protocol under one scenario; replicates are keyed by seed and number."""
+
+    clock: type[TrialClock] = TrialClock
+    """What runs one replicate."""
 
     def __init__(self, protocol: Protocol, scenario: Scenario, truth: BoundTruth) -> None:
         self.protocol = protocol
@@ -393,7 +399,7 @@ class CalendarEngine:
 
     def course(self, seed: int, replicate: int, *, keep_events: bool = True) -> Course:
         """One simulated trial, with its events."""
-        return TrialClock(self, Numbers(seed, replicate), keep_events=keep_events).run()
+        return self.clock(self, Numbers(seed, replicate), keep_events=keep_events).run()
 
     def run(
         self, seed: int, first: int, trials: int, *, records: bool = False
@@ -408,7 +414,7 @@ class CalendarEngine:
         counted = np.zeros((len(_COUNTED), trials))
         people: list[dict[str, Any]] = []
         for row, numbers in enumerate(numbers_of(seed, self._purposes(), first, trials)):
-            course = TrialClock(self, numbers, keep_events=False).run()
+            course = self.clock(self, numbers, keep_events=False).run()
             state = course.state
             n[row], dlt[row] = state.n, state.dlt
             selected[row, list(state.selected)] = True

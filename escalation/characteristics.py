@@ -183,6 +183,16 @@ class _Rows:
         return drawn / self.trials
 
 
+def mean_over(rows: TrialRows, values: Any) -> Estimate:
+    """The mean of a (T,) quantity over trials, with its error."""
+    return _Rows(rows, 0).mean(values)
+
+
+def ratio_over(rows: TrialRows, top: Any, bottom: Any) -> Estimate:
+    """The ratio of the means of two (T,) quantities, its error by the delta method."""
+    return _Rows(rows, 0).ratio(top, bottom)
+
+
 def _spreads(support: Floats, mass: Floats) -> Floats:
     """Standard deviations of distributions on a common support, row by row."""
     mean = mass @ support
@@ -318,12 +328,13 @@ def _calendar(over: _Rows, rows: TrialRows) -> dict[str, Estimate]:
     suspended = clock.held_window + clock.held_review + clock.held_stagger
     return {
         "treated": over.mean(clock.treated),
+        "enrolment_days": over.mean(clock.enrolment_days),
         "not_evaluable": over.mean(clock.not_evaluable),
         "arrivals": over.mean(clock.arrivals),
         "screen_failures": over.mean(clock.screen_failures),
         "turned_away": over.mean(clock.turned_away),
         "left_queue": over.mean(clock.left_queue),
-        "mean_wait_days": over.ratio(clock.waiting_days, clock.treated),
+        "mean_wait_days": over.ratio(clock.waiting_days, clock.treated + clock.control),
         "suspended_days": over.mean(suspended),
         "suspended_share": over.ratio(suspended, clock.duration_days),
         "suspended_for_outcomes_days": over.mean(clock.held_window),

@@ -310,6 +310,7 @@ def studies(as_json: JsonOption = False) -> None:
                 "name": each.id,
                 "title": each.title,
                 "registry": each.registry or None,
+                "family": each.family,
                 "design": each.protocol.rule.design.name,
                 "scenarios": [scenario.name for scenario in each.scenarios],
                 "notices": list(each.notices),

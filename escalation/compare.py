@@ -13,6 +13,7 @@ from escalation.benchmark import Benchmark, benchmark
 from escalation.characteristics import Estimate, measure_rows
 from escalation.errors import Fault, StudyError
 from escalation.exact import Progress
+from escalation.families import response_shown
 from escalation.simulate import Simulation, judgement_of, simulate
 from escalation.study import Study
 from escalation.tally import Floats
@@ -142,7 +143,11 @@ def _scenario(
         for run, study in zip(runs, studies, strict=True)
     ]
     for values, run in zip(per_trial, runs, strict=True):
-        calendar = run.scenarios[position].rows.calendar
+        rows = run.scenarios[position].rows
+        shown = response_shown(run.study, run.study.scenario(first.name), rows)
+        if shown is not None:
+            values["response_shown"] = shown
+        calendar = rows.calendar
         if calendar is not None:
             values["duration_days"] = calendar.duration_days
     root = np.sqrt(trials)

@@ -100,6 +100,8 @@ class Design(ABC, Generic[P]):
     """Whether decisions read ``Tally.cohort_n`` and ``Tally.cohort_dlt``."""
     needs_clock: ClassVar[bool] = False
     """Whether decisions read pending participants and their exposure themselves."""
+    chooses_regimen: ClassVar[bool] = True
+    """Whether the design chooses among regimens; False for one that watches a single regimen."""
     any_tally: ClassVar[bool] = False
     """Whether the rule is published for any counts, so that a history that departed from it can be decided."""
     memory_size: ClassVar[int] = 0

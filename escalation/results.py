@@ -29,6 +29,10 @@ class Calendar:
         Sum over enrolled participants of the days between arrival and first infusion.
     held_window, held_review, held_stagger
         Days on which nobody could be enrolled: outcomes pending, decision under review, stagger.
+    enrolment_days
+        From the first enrolment to the last.
+    control
+        Participants of the control group, 0 in a study without one.
     """
 
     duration_days: Floats
@@ -42,6 +46,8 @@ class Calendar:
     held_window: Floats
     held_review: Floats
     held_stagger: Floats
+    enrolment_days: Floats
+    control: Floats
 
     @classmethod
     def join(cls, parts: Sequence[Calendar]) -> Calendar:

@@ -58,6 +58,15 @@ class Scenario(Model):
     name: str = Field(min_length=1)
     description: str = ""
     truth: Truth
+    response: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Response probability with the regimen; of two groups, the treatment's.",
+    )
+    control_response: float | None = Field(
+        default=None, ge=0, le=1, description="Response probability in the control group."
+    )
     accrual: AccrualLaw = Field(default_factory=PoissonAccrual)
     held: Held = Field(
         default_factory=Held,

@@ -12,9 +12,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from escalation.characteristics import Characteristics, Judgement, characterise
+from escalation.characteristics import Characteristics, Estimate, Judgement, characterise
 from escalation.errors import EngineError, Fault, StateBudgetError, StudyError
 from escalation.exact import STATE_BUDGET, Graph, Progress, compile_graph
+from escalation.families import response_measures, response_notes
 from escalation.results import TrialRows
 from escalation.scenario import Scenario
 from escalation.study import Study, validate
@@ -26,13 +27,14 @@ CHUNK = {"sampled": 2048, "calendar": 256}
 
 @dataclass(frozen=True)
 class ScenarioResult:
-    """One scenario's operating characteristics."""
+    """One scenario's operating characteristics; ``response`` is None in a study without a response."""
 
     name: str
     truth: np.ndarray
     characteristics: Characteristics
     rows: TrialRows
     participants: Any = None
+    response: dict[str, Estimate] | None = None
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,7 @@ def simulate(
     ran: Literal["sampled", "calendar"] = "calendar" if engine == "calendar" else "sampled"
     if ran == "sampled":
         notes.extend(_timeless(chosen))
+    notes.extend(response_notes(study))
     results = []
     for position, scenario in enumerate(chosen):
         share = _part(progress, position, len(chosen), trials)
@@ -135,14 +138,16 @@ def evaluate(study: Study, graph: Graph, scenarios: Sequence[Scenario] = ()) -> 
     chosen = list(scenarios) or list(study.scenarios)
     rows = [TrialRows.exact(graph, study.truth(scenario).probability) for scenario in chosen]
     results = tuple(judged(study, scenario, each) for scenario, each in zip(chosen, rows, strict=True))
-    return Simulation(study, "exact", None, None, results, tuple(_timeless(chosen)), graph.states)
+    notes = (*_timeless(chosen), *response_notes(study))
+    return Simulation(study, "exact", None, None, results, notes, graph.states)
 
 
 def judged(study: Study, scenario: Scenario, rows: TrialRows, seed: int = 0, people: Any = None) -> ScenarioResult:
     """One scenario's result from its finished trials; ``seed`` keys the bootstrap of the quantiles' errors."""
     truth = study.truth(scenario).probability
     characteristics = characterise(rows, study.protocol.rule, truth, judgement_of(study), seed=seed)
-    return ScenarioResult(scenario.name, truth, characteristics, rows, people)
+    response = response_measures(study, scenario, rows)
+    return ScenarioResult(scenario.name, truth, characteristics, rows, people, response)
 
 
 def _timeless(scenarios: Sequence[Scenario]) -> list[str]:
@@ -204,10 +209,18 @@ def _study_of(text: str) -> Study:
 
 @lru_cache(maxsize=8)
 def _calendar_of(text: str, name: str) -> Any:
+    return calendar_engine(_study_of(text), name)
+
+
+def calendar_engine(study: Study, name: str) -> Any:
+    """The calendar of a study under a scenario; of two groups, both are enrolled."""
+    scenario = study.scenario(name)
+    if study.groups is not None:
+        from escalation.two_groups_calendar import TwoGroupsEngine
+
+        return TwoGroupsEngine(study.protocol, scenario, study.truth(scenario), study.groups)
     from escalation.calendar import CalendarEngine
 
-    study = _study_of(text)
-    scenario = study.scenario(name)
     return CalendarEngine(study.protocol, scenario, study.truth(scenario))
 
 
@@ -280,4 +293,6 @@ def trial_frame(result: ScenarioResult, study: Study) -> Any:
         columns[f"dlt_{grid.level(k)}"] = rows.dlt[:, k]
     if rows.calendar is not None:
         columns |= {name: getattr(rows.calendar, name) for name in rows.calendar.__dataclass_fields__}
+        if study.groups is None:
+            del columns["control"]
     return pd.DataFrame(columns)

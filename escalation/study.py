@@ -16,13 +16,16 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from escalation.errors import DesignError, EscalationError, Fault, StudyError
+from escalation.families import Family, family_faults, family_warnings
 from escalation.faults import faults_of
 from escalation.plain_data import NOTHING, child_at, parse, replace_truth, set_by_hand, set_value
 from escalation.protocol import Model, Protocol, Regimens, parameters_of
 from escalation.regimens import RegimenGrid
 from escalation.registry import design_class, design_names
+from escalation.response import ResponseEndpoint
 from escalation.scenario import Scenario
 from escalation.truth import BoundTruth, Window, bind
+from escalation.two_groups import Groups
 
 Provenance = Literal["registry", "sibling", "inferred", "placeholder"]
 
@@ -64,7 +67,14 @@ class Study(Model):
     title: str = Field(min_length=1)
     registry: str = Field(default="", description="Registry number of the trial, when it has one.")
     description: str = ""
+    family: Family = Field(
+        default="escalation",
+        description="escalation chooses among regimens; single_arm watches one regimen; two_arm compares it with a "
+        "control group.",
+    )
     protocol: Protocol
+    groups: Groups | None = Field(default=None, description="The two groups of a randomised study.")
+    response: ResponseEndpoint | None = Field(default=None, description="Response and its test, beside toxicity.")
     criteria: Criteria = Field(default_factory=Criteria)
     scenarios: tuple[Scenario, ...] = Field(min_length=1)
     sources: dict[str, Source] = Field(default_factory=dict, description="Provenance of single values, by their path.")
@@ -81,8 +91,20 @@ class Study(Model):
         return hashlib.sha256(text.encode()).hexdigest()
 
     def as_dict(self) -> dict[str, Any]:
-        """The study as plain data, every default spelled out."""
-        return self.model_dump(mode="json", by_alias=True)
+        """The study as plain data, every default spelled out but those of parts only some families have.
+
+        Leaving these out keeps the hash of a study that has none of them what it was before they existed.
+        """
+        data = self.model_dump(mode="json", by_alias=True)
+        for holder, key, default in (
+            (data, "family", "escalation"),
+            (data, "groups", None),
+            (data, "response", None),
+            *((each, key, None) for each in data["scenarios"] for key in ("response", "control_response")),
+        ):
+            if holder[key] == default:
+                del holder[key]
+        return data
 
     @property
     def placeholders(self) -> tuple[str, ...]:
@@ -125,6 +147,7 @@ class Study(Model):
             for each in self.scenarios
             for line in each.truth.warnings(self.protocol.grid, self.protocol.dlt_window)
         ]
+        found.extend(family_warnings(self))
         aimed = self.protocol.rule.design.target
         if aimed is not None and abs(aimed - self.target) > 1e-9:
             found.append(f"the design aims at {aimed:g}, but results are judged by criteria.target {self.target:g}")
@@ -252,6 +275,7 @@ def validate(data: Mapping[str, Any], source: str = "study") -> Study:
         faults.extend(protocol.faults())
         faults.extend(_scenario_faults(protocol.grid, protocol.dlt_window, scenarios))
     if study is not None:
+        faults.extend(family_faults(study))
         faults.extend(_name_faults(study))
         faults.extend(_source_faults(study))
     if faults:
@@ -328,7 +352,7 @@ def _name_faults(study: Study) -> list[Fault]:
 
 
 def _source_faults(study: Study) -> list[Fault]:
-    data = study.as_dict()
+    data = study.model_dump(mode="json", by_alias=True)
     found = []
     for path in study.sources:
         here: Any = data

@@ -85,7 +85,8 @@ def test_yaml_blocks_in_the_study_page_are_valid():
     from escalation.study import validate
 
     page = (ROOT / "docs" / "study-files.md").read_text(encoding="utf-8")
-    first, second = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    first, one_regimen, second = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    assert validate(parse(one_regimen)).warnings() == ()
     study = validate(parse(first))
     assert study.protocol.grid.shape == (2, 3)
     data = parse(first)

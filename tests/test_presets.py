@@ -10,16 +10,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 
 from escalation.advice import Advisor
 from escalation.calendar import CalendarEngine
 from escalation.errors import OutcomeError, StudyError
 from escalation.exact import Graph, compile_graph
+from escalation.numerics import NEVER
 from escalation.outcomes import Replay, replay
+from escalation.simulate import simulate
 from escalation.study import Study, load, parse, preset_names, read_text, validate
+from escalation.two_groups import power
+from escalation.verify import verify
 
 CART, UCMSC, ITP = "nct07212335", "nct05672420", "nct04014166"
-TRIALS = (CART, UCMSC, ITP)
+EXO, PGF, BMF = "nct06245746", "nct06171906", "nct05794425"
+ONE_REGIMEN = (EXO, PGF, BMF)
+TRIALS = (CART, UCMSC, ITP, *ONE_REGIMEN)
 TEXTBOOKS = ("textbook-5-doses", "textbook-boin", "textbook-crm", "textbook-frequency", "textbook-grid-3x3")
 LAST = "protocol.dlt_window.anchor=last"
 
@@ -176,11 +183,14 @@ def test_every_safety_critical_value_is_marked_so(name: str, path: str) -> None:
     study = load(name)
     try:
         held = at(study.as_dict(), path)
-    except KeyError:
+    except (KeyError, TypeError):
         held = None
     if held is None:
         assert path not in study.sources
-        assert (name, path) == (ITP, "protocol.expansion.monitor")
+        escalating = ("protocol.design.variant", "protocol.design.reading", "protocol.expansion.")
+        assert (
+            path.startswith(escalating) if name in ONE_REGIMEN else (name, path) == (ITP, "protocol.expansion.monitor")
+        )
     else:
         assert study.sources[path].safety_critical
 
@@ -204,6 +214,26 @@ PROVENANCE = {
         "inferred": "design.variant design.reading",
         "placeholder": "dlt_window.days dlt_window.anchor max_patients expansion.look_every stagger.sentinel_days "
         "stagger.between_days escalate_when evaluability.minimum_infusions evaluability.replace review_lag_days",
+    },
+    EXO: {
+        "registry": "dlt_window.days max_patients",
+        "inferred": "dlt_window.anchor design.name start",
+        "placeholder": "regimens.unit regimens.doses regimens.frequencies dlt_definition design.boundary "
+        "design.stop_at cohort_size stagger.sentinel_days stagger.between_days review_lag_days escalate_when "
+        "evaluability.minimum_infusions evaluability.replace",
+    },
+    PGF: {
+        "registry": "regimens.unit regimens.doses regimens.frequencies max_patients",
+        "inferred": "start",
+        "placeholder": "dlt_definition dlt_window.days dlt_window.anchor design.name design.boundary design.limit "
+        "design.overall design.minimum cohort_size stagger.sentinel_days stagger.between_days review_lag_days "
+        "escalate_when evaluability.minimum_infusions evaluability.replace",
+    },
+    BMF: {
+        "inferred": "regimens.unit regimens.doses max_patients start",
+        "placeholder": "regimens.frequencies dlt_definition dlt_window.days dlt_window.anchor design.name "
+        "design.boundary design.limit design.certainty design.prior design.minimum cohort_size stagger.sentinel_days "
+        "stagger.between_days review_lag_days escalate_when evaluability.minimum_infusions evaluability.replace",
     },
 }
 
@@ -762,3 +792,126 @@ def test_textbook_header_prints_what_the_engine_gives(variant: str) -> None:
     row = header("textbook-5-doses")[variant]
     close([got.none, *got.selection], row[:6], 5.0001e-6)
     close(got.patients, row[6], TWO)
+
+
+# the trials of one regimen --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "family"), [(EXO, "single_arm"), (PGF, "single_arm"), (BMF, "two_arm")])
+def test_a_trial_that_does_not_escalate_is_not_squeezed_into_an_escalation(name: str, family: str) -> None:
+    study = load(name)
+    assert study.family == family
+    assert study.sources["family"].safety_critical
+    with pytest.raises(StudyError, match="boin escalates, and a study of the family"):
+        load(name, design="boin")
+
+
+@pytest.mark.parametrize("name", ONE_REGIMEN)
+def test_a_trial_of_one_regimen_is_exact_and_proved(name: str) -> None:
+    study = load(name)
+    result = simulate(study)
+    assert result.engine == "exact"
+    assert 3 <= len(result.scenarios) <= 6
+    assert verify(study.protocol.rule).holds
+    assert all(np.isclose(each.rows.weight.sum(), 1) for each in result.scenarios)
+
+
+@pytest.mark.parametrize(("name", "paths"), [(PGF, "day null target level definition"), (BMF, "day null target level")])
+def test_every_value_of_the_response_has_its_source(name: str, paths: str) -> None:
+    study = load(name)
+    assert all(f"response.{path}" in study.sources for path in paths.split())
+    assert {study.sources[f"response.{path}"].source for path in ("null", "target")} == {"placeholder"}
+
+
+def test_the_groups_of_the_randomised_trial_have_their_sources() -> None:
+    sources = load(BMF).sources
+    kinds = {path: sources[f"groups.{path}"].source for path in ("participants", "ratio", "control", "treatment")}
+    assert kinds == {"participants": "registry", "ratio": "placeholder", "control": "registry", "treatment": "registry"}
+    assert "groups.ratio" in load(BMF).placeholders
+
+
+def comment(name: str, row: str) -> list[float]:
+    """The numbers of a row of the table in a preset's opening comment."""
+    text, _ = read_text(name)
+    line = next(line for line in text.splitlines() if line.startswith("#    ") and row in line)
+    return [float(each) for each in re.findall(r"\d*\.\d+", line.partition(row)[2])]
+
+
+def single(name: str, p: float, *overrides: str) -> tuple[Graph, np.ndarray]:
+    graph = compiled(name, overrides)[1]
+    return graph, graph.probabilities([p])[0]
+
+
+def test_exo_stops_as_its_comment_says() -> None:
+    truths = comment(EXO, "DLT probability ")
+    assert truths == [0.01, 0.05, 0.10, 0.25, 0.45]
+    by = {3: comment(EXO, "stopped by 3"), 6: comment(EXO, "stopped by 6"), 9: comment(EXO, "stopped by 9")}
+    sizes = comment(EXO, "participants ")
+    for place, p in enumerate(truths):
+        graph, weight = single(EXO, p)
+        stopped = ~graph.selected[:, 0]
+        for n, printed in by.items():
+            close(weight @ (stopped & (graph.n[:, 0] <= n)), printed[place])
+        close(weight @ graph.n[:, 0], sizes[place], 5.0001e-4)
+    graph, weight = single(EXO, 0.241)
+    close(weight @ ~graph.selected[:, 0], 0.5, 2e-3)
+
+
+def test_exo_holds_nine_and_only_nine() -> None:
+    graph, _ = single(EXO, 0.1)
+    assert set(graph.n[:, 0]) == {3, 6, 9}
+    assert set(graph.n[graph.selected[:, 0], 0]) == {9}
+
+
+def test_pgf_is_as_its_comment_says() -> None:
+    truths = comment(PGF, "DLT probability ")
+    stopped, sizes = comment(PGF, "stopped for toxicity"), comment(PGF, "participants ")
+    low, high = comment(PGF, "response shown, 40 %"), comment(PGF, "response shown, 60 %")
+    assert len(truths) == len(stopped) == len(sizes) == len(low) == len(high) == 5
+    for place, p in enumerate(truths):
+        graph, weight = single(PGF, p)
+        complete = weight @ graph.selected[:, 0]
+        close(1 - complete, stopped[place])
+        close(weight @ graph.n[:, 0], sizes[place], TWO)
+        close(complete * binom.sf(34, 68, 0.4), low[place])
+        close(complete * binom.sf(34, 68, 0.6), high[place])
+    assert load(PGF).protocol.rule.design.boundary[[2, 3, 4, 5, 6, 8, 68]].tolist() == [NEVER, 3, 4, 4, 5, 5, 23]
+
+
+def test_pgf_says_that_a_protocol_is_attached_to_the_record() -> None:
+    text, _ = read_text(PGF)
+    assert "Prot_000.pdf" in text.partition("schema: 1")[0]
+    assert "Prot_000.pdf" in load(PGF).description
+
+
+def test_bmf_power_is_as_its_comment_says() -> None:
+    rates = comment(BMF, "control .40, treatment")
+    assert rates == [0.40, 0.50, 0.55, 0.60, 0.65, 0.70]
+    for rate, printed in zip(rates, comment(BMF, "power "), strict=True):
+        close(power(50, 50, "fisher_mid_p", 0.025, 0.40, rate), printed)
+
+
+def test_bmf_holds_a_hundred_in_two_groups_and_says_what_is_not_simulated() -> None:
+    study = load(BMF)
+    assert study.groups is not None
+    assert (study.groups.participants, study.groups.sizes, study.protocol.max_patients) == (100, (50, 50), 50)
+    assert "Only response is simulated" in study.description
+    assert any("not simulated" in note for note in simulate(study, scenarios=["planned"]).notes)
+
+
+def test_the_ambiguities_of_the_trials_of_one_regimen_have_their_switches() -> None:
+    assert any("family=escalation" in each and "WHAT-IF" in each for each in switches(EXO))
+    assert f"--set {LAST}" in switches(EXO)
+    assert {"--set response.day=61", "--set response.day=56"} <= set(switches(PGF))
+    assert {"--set groups.test=fisher", "--set groups.test=z_unpooled", "--set response.day=730"} <= set(switches(BMF))
+    assert "--set 'protocol.regimens.frequencies=[[0, 7]]'" in switches(BMF)
+
+
+def test_the_what_if_of_exo_is_labelled_as_one() -> None:
+    (switch,) = [each for each in switches(EXO) if "family=escalation" in each]
+    overrides = [value.strip("'") for _, _, value in (each.partition(" ") for each in re.findall(OPTION, switch))]
+    study = load(EXO, overrides=overrides)
+    assert study.family == "escalation"
+    assert study.title.startswith("WHAT-IF")
+    assert study.protocol.grid.size == 3
+    assert study.notices

@@ -174,6 +174,7 @@ class Conduct:
     ) -> Receipt:
         """Lock the protocol in by hash, signed; this opens the starting regimen."""
         user, roles = self.authorise(token, trial, Permission.OPEN_TRIAL)
+        _must_have_one_group(study)
         data = study.as_dict()
         signature = self._sign(user, password, roles[0], "opens the trial under this protocol", study.hash)
         record = r.TrialOpened(
@@ -199,6 +200,7 @@ class Conduct:
     ) -> Receipt:
         """Put an amended protocol in force from a date; earlier decisions keep theirs."""
         user, roles = self.authorise(token, trial, Permission.AMEND_PROTOCOL)
+        _must_have_one_group(study)
         before = self._state(trial).in_force()
         if study.protocol.grid.shape != before.protocol.grid.shape:
             raise ConductError("an amendment cannot change the number of regimens; open another trial for that")
@@ -446,3 +448,12 @@ class Conduct:
             drafts.append(Draft(kind, payload, r.effective_of(record) or now, reason, key))
         version = self.ledger.head(trial)[0] if expected is None else expected
         return Receipt(self.ledger.append(trial, drafts, actor=actor, expected_version=version))
+
+
+def _must_have_one_group(study: Study) -> None:
+    """Refuse a randomised study: records, assignments and decisions here are those of one group."""
+    if study.family == "two_arm":
+        raise ConductError(
+            f"{study.id} randomises between two groups, and live conduct neither randomises nor records a control "
+            "group; use it for planning, and conduct the trial where randomisation is concealed"
+        )

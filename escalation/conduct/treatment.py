@@ -16,6 +16,9 @@ from escalation.conduct.state import ConductState, Person
 from escalation.conduct.windows import DltWindow
 from escalation.regimens import Regimen
 
+CELLS_PER_KG = "10^6 cells/kg"
+"""The unit of planned doses that an infusion's cells and the body weight are compared with."""
+
 
 def regimen_of(state: ConductState, person: Person) -> int:
     """Position of the regimen a participant is assigned to."""
@@ -94,8 +97,14 @@ def infusion_findings(state: ConductState, person: Person, record: r.InfusionRec
     )
     found += timing_findings(course[record.number - 1])
     if record.cells_million is not None and record.weight_kg is not None:
-        dose = dose_given(
-            cells_million=record.cells_million, weight_kg=record.weight_kg, planned_per_kg=grid.amount(regimen)
-        )
-        found += dose_findings(dose)
+        if grid.unit in ("", CELLS_PER_KG):
+            dose = dose_given(
+                cells_million=record.cells_million, weight_kg=record.weight_kg, planned_per_kg=grid.amount(regimen)
+            )
+            found += dose_findings(dose)
+        else:
+            text = (
+                f"dose: the plan is in {grid.unit}, with which cells per kilogram cannot be compared; verify it by hand"
+            )
+            found.append(Finding("dose.unit", False, text))
     return tuple(found)

@@ -14,6 +14,7 @@ from escalation.characteristics import Characteristics, Distribution, Estimate
 from escalation.compare import Comparison
 from escalation.decision import Action
 from escalation.design import DecisionTable
+from escalation.families import planned_test
 from escalation.outcomes import Replay
 from escalation.pathways import Node
 from escalation.regimens import RegimenGrid
@@ -107,8 +108,13 @@ def scenario_form(result: ScenarioResult, grid: RegimenGrid) -> dict[str, Any]:
         "calendar": _value(c.calendar) or None,
         "true_mtd": grid.matrix(c.true_mtd),
         "measures": _value(c.measures),
-        "mcse": None if c.exact else _mcse(c, grid),
+        "response": None if result.response is None else _value(result.response),
+        "mcse": None if c.exact else _mcse(c, grid) | _response_mcse(result),
     }
+
+
+def _response_mcse(result: ScenarioResult) -> dict[str, Any]:
+    return {"response": None if result.response is None else _errors(result.response)}
 
 
 def _mcse(c: Characteristics, grid: RegimenGrid) -> dict[str, Any]:
@@ -141,6 +147,8 @@ def simulation_form(simulation: Simulation) -> dict[str, Any]:
             "trials": simulation.trials,
             "seed": simulation.seed,
             "target": study.target,
+            "family": study.family,
+            "response_test": planned_test(study),
             "notes": list(simulation.notes),
             "warnings": list(study.warnings()),
             "scenarios": [scenario_form(result, grid) for result in simulation.scenarios],

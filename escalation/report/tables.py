@@ -19,7 +19,9 @@ from escalation.design import DecisionTable
 from escalation.outcomes import Replay
 from escalation.pathways import Node
 from escalation.regimens import RegimenGrid
+from escalation.report.one_regimen import groups_line, response_rows, response_test_line, safety_rows, stopping_table
 from escalation.report.wording import headline, latest_outcomes, next_step, outlook_lines
+from escalation.response import MEASURES as RESPONSE_MEASURES
 from escalation.simulate import ScenarioResult, Simulation
 from escalation.study import Study
 from escalation.trial import PENDING
@@ -41,6 +43,8 @@ def heading(study: Study) -> RenderableType:
         Text(study.title, style="bold"),
         Text(f"{study.id}{f' ({study.registry})' if study.registry else ''}, design: {rule.design.label}"),
     ]
+    if study.groups is not None:
+        lines.append(Text(groups_line(study.groups)))
     lines += [Text(notice, style="bold red") for notice in study.notices]
     lines += [Text(f"warning: {line}", style="yellow") for line in study.warnings()]
     return Group(*lines)
@@ -57,6 +61,9 @@ def print_simulation(console: Console, simulation: Simulation) -> None:
     console.print(heading(study))
     for note in simulation.notes:
         console.print(Text(f"note: {note}", style="yellow"))
+    test = response_test_line(study)
+    if test is not None:
+        console.print(test)
     for result in simulation.scenarios:
         console.print()
         for part in _scenario(result, study, simulation.trials):
@@ -79,8 +86,11 @@ def _scenario(result: ScenarioResult, study: Study, trials: int | None) -> Itera
     how = "exact" if trials is None else f"{trials:,} trials"
     description = study.scenario(result.name).description
     yield Text.assemble((f"Scenario {result.name}", "bold"), f" ({how})", f": {description}" if description else "")
-    yield _regimen_table(c, grid, result.truth)
-    yield _summary(c, study)
+    if study.family == "escalation":
+        yield _regimen_table(c, grid, result.truth)
+        yield _summary(c, study)
+    else:
+        yield _one_regimen(result, study)
 
 
 def _regimen_table(c: Characteristics, grid: RegimenGrid, truth: np.ndarray) -> Table:
@@ -157,6 +167,29 @@ def _summary(c: Characteristics, study: Study) -> Table:
     return table
 
 
+def _one_regimen(result: ScenarioResult, study: Study) -> Table:
+    """Safety monitoring and response of a single regimen; nothing is selected among others."""
+    c = result.characteristics
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column("what", style="cyan")
+    table.add_column("value", overflow="fold")
+    for row in safety_rows(result, study, number):
+        table.add_row(*row)
+    group = "" if study.groups is None else ", treatment group"
+    table.add_row(f"participants{group}", _spread(c.total_patients))
+    table.add_row(f"participants with a DLT{group}", _spread(c.total_dlts))
+    table.add_row("observed minus true DLT rate, complete", number(c.measures["observed_rate_bias_at_selection"]))
+    for row in response_rows(result, study, number):
+        table.add_row(*row)
+    if c.duration_days is not None:
+        table.add_row("duration in days", _spread(c.duration_days, 1))
+    for name, estimate in c.calendar.items():
+        table.add_row(name.replace("_", " "), number(estimate, 3))
+    for code, estimate in c.stop_reasons.items():
+        table.add_row(f"ended by {code}", number(estimate))
+    return table
+
+
 def print_decision(console: Console, study: Study, replayed: Replay, advice: Advice) -> None:
     """The decision, why, and what is being waited for."""
     rule, state = study.protocol.rule, replayed.state
@@ -197,6 +230,10 @@ def print_decision(console: Console, study: Study, replayed: Replay, advice: Adv
 def print_table(console: Console, study: Study, table: DecisionTable) -> None:
     """The decision table by the number of evaluable participants at the current regimen."""
     console.print(heading(study))
+    if study.family != "escalation":
+        console.print(stopping_table(table))
+        console.print(identity(study))
+        return
     printed = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("evaluable", "escalate if at most", "de-escalate if at least", "eliminate if at least"):
         printed.add_column(name, justify="right")
@@ -222,6 +259,8 @@ def print_proof(console: Console, study: Study, proof: Proof) -> None:
         console.print(Text.assemble(mark, verdict.statement))
         if verdict.counterexample:
             console.print(f"        counterexample: {verdict.counterexample}")
+    if study.protocol.grid.size == 1:
+        console.print("\nWith one regimen the properties about moving between regimens say nothing and are left out.")
     if not proof.holds:
         console.print("\nA broken property is a fact about the design as published, not an error of this check.")
     console.print(identity(study))
@@ -243,6 +282,10 @@ def print_pathways(console: Console, study: Study, scenario: str, nodes: tuple[N
     console.print(identity(study))
 
 
+AMONG_REGIMENS = {"selection_within", "selection_below", "overdosing_60", "overdosing_80", "poor_allocation"}
+"""Measures of a choice among regimens; with one regimen they say nothing."""
+
+
 def print_comparison(console: Console, comparison: Comparison) -> None:
     """Designs side by side on common participants, differences from the first."""
     for study in comparison.studies:
@@ -254,6 +297,7 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
         "patients": "Participants",
         "dlts": "DLTs",
         "duration_days": "Duration in days",
+        "response_shown": RESPONSE_MEASURES["response_shown"][0],
     }
     for scenario in comparison.scenarios:
         console.print()
@@ -266,7 +310,10 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
             table.add_column(f"{position} {study.protocol.rule.design.title}", justify="right", overflow="fold")
             if position > 1:
                 table.add_column(f"{position} - 1", justify="right")
+        several = comparison.studies[0].protocol.grid.size > 1
         for name in scenario.measures[0]:
+            if not several and name in AMONG_REGIMENS:
+                continue
             cells = []
             for position, measures in enumerate(scenario.measures):
                 cells.append(number(measures[name], 3) if name in measures else "-")
@@ -280,7 +327,9 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
             table.add_row(names.get(name, name), *cells)
         console.print(table)
         best = scenario.benchmark
-        console.print(f"Optimal benchmark, {best.participants} participants: PCS {number(best.correct_selection, 3)}")
+        if several:
+            line = f"Optimal benchmark, {best.participants} participants: PCS {number(best.correct_selection, 3)}"
+            console.print(line)
     console.print()
     console.print(
         identity(

@@ -21,6 +21,7 @@ OPENED = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 SIGNED = {"user": "maria", "signed_at": OPENED.isoformat(), "record_hash": "0" * 64}
 GRID = [[0.08, 0.15, 0.3], [0.15, 0.3, 0.45]]
 AXIS = [0.08, 0.15, 0.3, 0.5]
+ONE = [0.3]
 TRIALS = 4
 
 
@@ -58,6 +59,7 @@ def study_for(design: dict[str, Any], truth: list[Any], **protocol: Any) -> Stud
             "schema": 1,
             "id": "replay",
             "title": "A study to be simulated and replayed",
+            "family": "single_arm" if truth == ONE else "escalation",
             "protocol": {
                 "regimens": {"doses": [10 * (k + 1) for k in range(len(rows[0]))], "frequencies": days},
                 "design": design,
@@ -85,11 +87,11 @@ NEEDED = {
 
 
 def cases() -> list[Any]:
-    """Every registered design, on an axis and on a grid wherever it works there."""
+    """Every registered design, on an axis, on a grid and at one regimen, wherever it works there."""
     found = []
     for name in design_names():
         assert not design_class(name).needs_clock, "write its replay with follow-up times"
-        for place, truth in (("axis", AXIS), ("grid", GRID)):
+        for place, truth in (("axis", AXIS), ("grid", GRID), ("one", ONE)):
             try:
                 study = study_for({"name": name} | NEEDED.get(name, {}), truth)
             except Exception as fault:

@@ -25,6 +25,7 @@ TABLE = "DLTs,3,6,9\n0,E,E,E\n1,S,E,E\n2,D,S,S\n3,DU,D,S\n4,,DU,D\n" + "".join(
 ON_ONE_AXIS = {"boin", "crm", "keyboard", "tpi", "mtpi", "mtpi2", "i3plus3", "ccd", "decision_table"}
 """Designs that climb one axis and need it named on a grid."""
 
+ONE_REGIMEN = {"one regimen": RegimenGrid(doses=(2,), schedules=((0, 7),))}
 SWITCHES = {
     "three_plus_three": ({}, {"variant": "V2"}, {"variant": "V3"}, {"reading": "R2"}, {"reading": "R3"}),
     "three_plus_three_path": ({}, {"variant": "V3"}),
@@ -45,12 +46,18 @@ SWITCHES = {
     "ccd": ({}, {"elimination_certainty": 0.95, "upper_edge": "stay"}, {"target": 0.1}),
     "decision_table": ({"table": TABLE}, {"table": TABLE, "elimination_certainty": 0.9}),
     "crm": ({}, {"coherent": False}, {"no_skipping": False}),
+    "toxicity_monitor": (
+        {},
+        {"boundary": "bayes", "limit": 0.25, "certainty": 0.8, "minimum": 3},
+        {"boundary": "table", "stop_at": ((2, 3), (3, 9), (5, 18))},
+        {"boundary": "none"},
+    ),
 }
 
 
 def cases():
     for name in design_names():
-        for place, grid in GRIDS.items():
+        for place, grid in (GRIDS if design_class(name).chooses_regimen else ONE_REGIMEN).items():
             for switches in SWITCHES.get(name, ({},)):
                 if name in ON_ONE_AXIS and place == "grid":
                     switches = {**switches, "axis": "dose"}
