@@ -89,8 +89,11 @@ class Desk(Place):
 
     @classmethod
     def of(cls, conduct: Conduct, token: str, user: User, trial: str, state: ConductState) -> Desk:
-        """The desk of somebody over a trial that has been read."""
-        return cls(conduct, token, user, trial, state.version, state.zone, state, conduct.ledger.head(trial))
+        """The desk of somebody over a trial that has been read; the head is that of the version read."""
+        head = conduct.ledger.head(trial)
+        if head.seq != state.version:  # somebody has recorded in between
+            head = Head(state.version, conduct.ledger.entries(trial, state.version - 1)[0].hash)
+        return cls(conduct, token, user, trial, state.version, state.zone, state, head)
 
 
 def offset_words(moment: datetime) -> str:

@@ -398,3 +398,16 @@ def test_what_people_typed_is_never_read_as_markup(make: Any) -> None:
             assert not [each.value for each in getattr(screen.at, kind) if "![seen]" in str(each.value)]
         assert not [each for each in screen.at.get("html") if "<b>html</b>" in str(each.proto.body)]
     assert hostile in Screen(site, "ingrid", view="adjudication").text
+
+
+def test_the_head_shown_is_that_of_the_version_shown(make: Any) -> None:
+    from escalation.conduct.state import conduct_state
+    from escalation.ui.conduct_desk import Desk
+
+    site = make()
+    token = site.token("ingrid")
+    state = conduct_state(site.entries())
+    shown = site.entries()[-1]
+    site.record("ingrid", r.Screened(participant="P1"))
+    desk = Desk.of(site.conduct, token, site.conduct.accounts.authenticate(token), site.trial, state)
+    assert (desk.head.seq, desk.head.hash) == (shown.seq, shown.hash)
