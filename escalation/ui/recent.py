@@ -19,19 +19,22 @@ export default function ({ data, setStateValue }) {
   const later = kept.filter((key) => !data.own.includes(key) && !data.replaced.includes(key));
   const all = [...data.own, ...later].slice(0, data.most);
   try { localStorage.setItem(name, JSON.stringify(all)); } catch { return; }
-  if (JSON.stringify(all) !== JSON.stringify(data.known)) setStateValue("studies", all);
+  if (data.asks && JSON.stringify(all) !== JSON.stringify(data.known)) setStateValue("studies", all);
 }
 """
 
 
-def recent_studies() -> list[str]:
-    """Keys of own studies, the latest first; tells the browser about those of this tab."""
+def recent_studies(*, asks: bool = True) -> list[str]:
+    """Keys of own studies, the latest first; tells the browser about those of this tab.
+
+    Without ``asks`` the browser is only told, which costs no further run of the page.
+    """
     own = list(reversed(st.session_state.get("own_studies", [])))
     known: list[str] = st.session_state.get("recent_studies", [])
     component: Any = st.components.v2.component("escalation_recent_studies", js=_SCRIPT)
     found = component(
         key="recent_studies_component",
-        data={"own": own, "replaced": st.session_state.get(REPLACED, []), "known": known, "most": MOST},
+        data={"own": own, "replaced": st.session_state.get(REPLACED, []), "known": known, "most": MOST, "asks": asks},
         on_studies_change=lambda: None,
     )
     heard = getattr(found, "studies", None)

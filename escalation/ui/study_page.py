@@ -10,6 +10,7 @@ import streamlit as st
 from escalation.ui import blocks, draft, study_parts, study_scenarios, study_sources, study_texts
 from escalation.ui.draft import Draft
 from escalation.ui.parameter_form import Form
+from escalation.ui.recent import recent_studies
 from escalation.ui.study_in_hand import chooser
 from escalation.ui.study_state import state_of
 
@@ -46,6 +47,7 @@ def page() -> None:
             state_of(now)
         with left:
             _editor(now, part if part in names else names[0])
+    recent_studies(asks=False)
 
 
 def _editor(now: Draft, part: str) -> None:

@@ -15,9 +15,11 @@ from tests.e2e.kit import Served, settled, shot
 
 
 def enter(page: Page, role: str, name: str, value: str) -> None:
-    field = page.get_by_role(role, name=name, exact=True)
+    """Change an entry and wait until the address names the changed text."""
+    field, before = page.get_by_role(role, name=name, exact=True), page.url
     field.fill(value)
     field.press("Enter" if role != "textbox" else "Tab")
+    page.wait_for_url(lambda url: url != before)
     settled(page)
 
 
