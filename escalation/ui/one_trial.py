@@ -27,7 +27,8 @@ def show(key: str, result: ScenarioResult, simulation: Simulation) -> None:
         return
     step = _step(f"step:{key}:{result.name}:{number}", trial, last)
     moment, end = trial.at(step), trial.at(last)
-    _told(moment, trial)
+    with st.container():  # as many elements outside it at every step, so that the figures stay in place
+        _told(moment, trial)
     everyone = tuple(each.participant for each in end.people)
     lanes = swimmer(
         moment.people, moment.decisions, moment.suspended, today=moment.day, last_day=trial.last_day, lanes=everyone
