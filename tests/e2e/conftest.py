@@ -8,7 +8,11 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
+from escalation.conduct import records as r
+from escalation.conduct.roles import Role
+from tests.conduct import kit
 from tests.e2e.kit import CHROMIUM, Served
+from tests.e2e.ward import OTHER, BrowserSite, ServedByHand, Ward
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -49,3 +53,18 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
 @pytest.fixture
 def page(context: BrowserContext) -> Page:
     return context.new_page()
+
+
+@pytest.fixture(scope="module")
+def ward(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ward]:
+    served = ServedByHand(tmp_path_factory.mktemp("ward"))
+    site = BrowserSite(served)
+    for name, role in {"ingrid": Role.INVESTIGATOR, "carlos": Role.COORDINATOR, "maria": Role.COMMITTEE_MEMBER}.items():
+        site.delegate(name, role, trial=OTHER)
+    token = site.token("ingrid")
+    site.conduct.open_trial(token, OTHER, kit.study(), kit.PASSWORD)
+    site.conduct.record(token, OTHER, r.Screened(participant="P900"))
+    served.start()
+    yield served, site
+    served.stop()
+    site.close()
