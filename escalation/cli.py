@@ -207,6 +207,21 @@ def decide(
 
 
 @app.command()
+def rule(
+    study: StudyArgument, design: DesignOption = None, set_: SetOption = None, as_json: JsonOption = False
+) -> None:
+    """The rule of a study: design, guards, and the numbers worked out from the parameters, such as a skeleton."""
+    from escalation.report.forms import rule_form
+    from escalation.report.tables import print_rule
+
+    loaded = _load(study, design, set_)
+    if as_json:
+        _print_json(rule_form(loaded))
+    else:
+        print_rule(_console(), loaded)
+
+
+@app.command()
 def table(
     study: StudyArgument, design: DesignOption = None, set_: SetOption = None, as_json: JsonOption = False
 ) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar, Generic, TypeVar
 
@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 from escalation.decision import Decisions, Reason, catalogue_index
 from escalation.regimens import Regimen, RegimenGrid
-from escalation.tally import Bools, Tally
+from escalation.tally import Bools, Floats, Tally
 
 
 class Parameters(BaseModel):
@@ -71,6 +71,35 @@ class SafetyProperty:
 
     name: str
     breaks: Callable[[Tally, Decisions], Bools]
+
+
+@dataclass(frozen=True, slots=True)
+class Estimates:
+    """What a design believes about the DLT probabilities, one row per trial.
+
+    Attributes
+    ----------
+    curve
+        (S, K) estimated DLT probabilities, NaN where the design estimates nothing.
+    lower, upper
+        (S, K) ends of their intervals.
+    level
+        Probability the intervals hold, such as .9.
+    method
+        What the estimates and the intervals are, in a few words.
+    parameters
+        Named numbers the estimates rest on, (S,) each, such as a posterior mean or an overdose probability.
+    by_regimen
+        Further named probabilities of every regimen, (S, K) each.
+    """
+
+    curve: Floats
+    lower: Floats
+    upper: Floats
+    level: float
+    method: str
+    parameters: dict[str, Floats] = field(default_factory=dict)
+    by_regimen: dict[str, Floats] = field(default_factory=dict)
 
 
 P = TypeVar("P", bound=Parameters)
@@ -164,6 +193,14 @@ class Design(ABC, Generic[P]):
 
     def table(self) -> DecisionTable | None:
         """The decision table, None when decisions depend on more than the counts at the current regimen."""
+        return None
+
+    def constants(self) -> dict[str, float | str | list[float]]:
+        """Numbers worked out once from the parameters, by name, such as a skeleton; what a protocol would print."""
+        return {}
+
+    def estimates(self, tally: Tally) -> Estimates | None:
+        """The DLT probabilities the design estimates, with intervals; None for designs that estimate none."""
         return None
 
     def properties(self) -> tuple[SafetyProperty, ...]:

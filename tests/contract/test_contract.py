@@ -26,7 +26,13 @@ SWITCHES = {
     "dose_then_frequency": ({}, {"variant": "V2", "carry_over": True}, {"variant": "V3"}),
     "frequency_then_dose": ({}, {"variant": "V2", "carry_over": True}, {"variant": "V3"}),
     "boin": ({}, {"target": 0.25, "stay_on_1_of_3": True}, {"extra_safe": True}),
-    "crm": ({}, {"coherent": False}, {"no_skipping": False}),
+    "crm": (
+        {},
+        {"coherent": False},
+        {"no_skipping": False},
+        {"model": "logistic", "estimate": "mle", "no_skipping_down": True},
+        {"stop_above": 0.3, "settled_after": 6, "two_stage": True},
+    ),
 }
 
 
