@@ -22,6 +22,7 @@ TEXTBOOK = {
     "V3": {"overrides": ["protocol.design.variant=V3"]},
     "boin": {"design": "boin"},
     "crm": {"design": "crm"},
+    "blrm": {"design": "blrm"},
 }
 
 

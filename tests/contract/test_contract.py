@@ -33,6 +33,12 @@ SWITCHES = {
         {"model": "logistic", "estimate": "mle", "no_skipping_down": True},
         {"stop_above": 0.3, "settled_after": 6, "two_stage": True},
     ),
+    "blrm": (
+        {},
+        {"recommend": "largest_admissible", "max_increase": 1.0, "no_skipping": False},
+        {"recommend": "closest_mean", "target": 0.3, "overdose_limit": 1.0, "coherent": True},
+        {"declare_after": 6, "declare_total": 12, "select_untried": True},
+    ),
 }
 
 
@@ -40,7 +46,7 @@ def cases():
     for name in design_names():
         for place, grid in GRIDS.items():
             for switches in SWITCHES.get(name, ({},)):
-                if name in ("boin", "crm") and place == "grid":
+                if name in ("boin", "crm", "blrm") and place == "grid":
                     switches = {**switches, "axis": "dose"}
                 yield pytest.param(name, grid, switches, id=f"{name}-{place}-{switches}")
 
