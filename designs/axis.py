@@ -65,9 +65,14 @@ class Ladder:
         level_of[self.index] = np.arange(len(self), dtype=np.int32)
         return level_of
 
+    def level_of(self, regimen: Counts) -> Counts:
+        """Level of each regimen, counted from 0, and -1 off the ladder, where negative regimens are too."""
+        level: Counts = self._level_of[np.clip(regimen, -1, len(self._level_of) - 1)]
+        return level
+
     def position(self, regimen: Counts) -> Counts:
         """Level of each regimen, counted from 0; raises OutcomeError for one that is not on the ladder."""
-        level: Counts = self._level_of[np.minimum(regimen, len(self._level_of) - 1)]
+        level = self.level_of(regimen)
         if level.size and level.min() < 0:
             raise OutcomeError(
                 "the regimen now open is not on the ladder this design climbs: "

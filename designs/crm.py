@@ -93,6 +93,26 @@ _TIE = 1e-10
 """Distances to the target closer than this are a tie: rounding never picks the level."""
 
 
+_CASES = (
+    "crm.lowest_too_toxic",
+    "crm.nobody_yet",
+    "crm.stage_one",
+    "crm.settled",
+    "crm.closest_is_current",
+    "crm.one_level_down_at_a_time",
+    "crm.closest_is_lower",
+    "crm.incoherent_escalation",
+    "crm.untried",
+    "crm.one_level_at_a_time",
+    "crm.closest_is_higher",
+)
+"""Reasons of the decision in the order its cases are tried."""
+
+_STOP = np.int32(Action.STOP)
+_MOVES = np.array([Action.STAY, Action.ESCALATE, Action.DE_ESCALATE], dtype=np.int32)
+"""Actions by the sign of the move: none, up and, from the end, down."""
+
+
 @dataclass(frozen=True, slots=True)
 class CrmPosterior:
     """What the model believes, one row per trial.
@@ -132,6 +152,9 @@ class Crm(Design[CrmParameters]):
         self.skeleton = self._skeleton()
         self.model = self._model()
         self._stage_one = self._list_of_stage_one()
+        self._regimens = self.ladder.index.astype(np.int32)
+        self._reasons = np.array([self.cite(code) for code in _CASES], dtype=np.int32)
+        self._ends = np.array([self.reasons[reason].stop is not None for reason in self._reasons])
 
     def _model(self) -> OneParameterModel:
         parameters = self.parameters
@@ -217,29 +240,29 @@ class Crm(Design[CrmParameters]):
         higher, anybody = best > level, self._anybody(tally)
         first, first_level = self._in_stage_one(tally, level)
 
-        # the first case that holds decides
+        # the first case that holds decides; the reasons of the cases are in _CASES
         cases = (
-            ("crm.lowest_too_toxic", anybody & self._too_toxic(tally), level),
-            ("crm.nobody_yet", ~anybody, level),
-            ("crm.stage_one", first, first_level),
-            ("crm.settled", self._settled(tally, level, best), level),
-            ("crm.closest_is_current", best == level, level),
-            ("crm.one_level_down_at_a_time", falls, level - 1),
-            ("crm.closest_is_lower", best < level, best),
-            ("crm.incoherent_escalation", higher & toxic, level),
-            ("crm.untried", higher & ~tried & parameters.no_skipping, level),
-            ("crm.one_level_at_a_time", skips, level + 1),
-            ("crm.closest_is_higher", higher, best),
+            (anybody & self._too_toxic(tally), level),
+            (~anybody, level),
+            (first, first_level),
+            (self._settled(tally, level, best), level),
+            (best == level, level),
+            (falls, level - 1),
+            (best < level, best),
+            (higher & toxic, level),
+            (higher & ~tried & parameters.no_skipping, level),
+            (skips, level + 1),
+            (higher, best),
         )
-        case = np.argmax(np.stack([holds for _, holds, _ in cases]), axis=0)
-        target = np.choose(case, [there for _, _, there in cases])
-        action = np.where(target > level, Action.ESCALATE, np.where(target < level, Action.DE_ESCALATE, Action.STAY))
-        ends = np.array([self.reasons[self.cite(code)].stop is not None for code, _, _ in cases])[case]
+        case = np.argmax(np.array([holds for holds, _ in cases]), axis=0)
+        target = np.array([there for _, there in cases])[case, np.arange(tally.rows)]
+        ends = self._ends[case]
+        action = np.where(ends, _STOP, _MOVES[np.sign(target - level)])
         return Decisions(
-            action=np.where(ends, Action.STOP, action).astype(np.int32),
-            regimen=np.where(ends, tally.current, self.ladder.index[target]).astype(np.int32),
-            size=np.where(ends, 0, self.setting.cohort_size).astype(np.int32),
-            reason=np.array([self.cite(code) for code, _, _ in cases], dtype=np.int32)[case],
+            action=action,
+            regimen=np.where(ends, tally.current, self._regimens[target]),
+            size=np.where(ends, np.int32(0), np.int32(self.setting.cohort_size)),
+            reason=self._reasons[case],
         )
 
     def select(self, tally: Tally) -> Bools:

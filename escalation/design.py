@@ -41,12 +41,19 @@ class Setting:
         Regimen of the first cohort, counted from 0.
     max_patients
         Largest number of evaluable participants in escalation, None when the protocol sets none.
+    window_days
+        (K) last day of the DLT window of each regimen, day 0 being the first infusion; 28 where not said.
     """
 
     grid: RegimenGrid
     cohort_size: int
     start: int
     max_patients: int | None = None
+    window_days: tuple[int, ...] = ()
+
+    def window(self, regimen: int) -> int:
+        """Last day of the DLT window of a regimen counted from 0."""
+        return self.window_days[regimen] if self.window_days else 28
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +135,8 @@ class Design(ABC, Generic[P]):
     uses_last_cohort: ClassVar[bool] = False
     """Whether decisions read ``Tally.cohort_n`` and ``Tally.cohort_dlt``."""
     needs_clock: ClassVar[bool] = False
-    """Whether decisions read pending participants and their exposure themselves."""
+    """Whether decisions read pending participants and their exposure themselves. Such a design is asked with
+    windows open, as soon as somebody waits for a place; without pending participants it must not wait."""
     any_tally: ClassVar[bool] = False
     """Whether the rule is published for any counts, so that a history that departed from it can be decided."""
     memory_size: ClassVar[int] = 0
@@ -152,6 +160,11 @@ class Design(ABC, Generic[P]):
     def lowest(self) -> int:
         """The lowest regimen the design can treat, counted from 0: its last refuge."""
         return 0
+
+    @property
+    def first_size(self) -> int:
+        """Participants of the first cohort."""
+        return self.setting.cohort_size
 
     @property
     def variant(self) -> str:

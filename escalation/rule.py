@@ -53,7 +53,7 @@ class Rule:
     @property
     def start_size(self) -> int:
         """Participants of the first cohort."""
-        return self.design.setting.cohort_size
+        return self.design.first_size
 
     @property
     def max_patients(self) -> int:
@@ -97,10 +97,15 @@ class Rule:
         return catalogue_index(self.reasons)
 
     def decide(self, tally: Tally) -> Decisions:
-        """What happens next in every row: the design's answer, then each guard's word on it."""
+        """What happens next in every row: the design's answer, then each guard's word on it.
+
+        Guards count participants whose window is open as evaluable and free of a DLT, so that they stop
+        no earlier than the outcomes known so far make certain, and never treat more than the largest size.
+        """
         decisions = self.design.decide(tally)
+        counted = tally.as_if_clear()
         for guard, offset in zip(self.guards, self._offsets, strict=True):
-            decisions = guard.apply(tally, decisions, self.design, offset)
+            decisions = guard.apply(counted, decisions, self.design, offset)
         return decisions
 
     def select(self, tally: Tally, reason: Counts) -> Bools:

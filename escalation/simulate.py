@@ -78,7 +78,7 @@ def simulate(
     scenarios
         Names of the scenarios, all when empty.
     engine
-        ``auto`` is exact when the states fit, else sampled.
+        ``auto`` is exact when the states fit, else sampled; calendar for designs that read follow-up times.
     trials, seed
         Of the simulated engines; the same seed gives the same numbers whatever the executor.
     executor
@@ -101,6 +101,11 @@ def simulate(
     chosen = [study.scenario(name) for name in scenarios] or list(study.scenarios)
     notes: list[str] = []
     graph: Graph | None = None
+    by_clock = study.protocol.rule.design.needs_clock
+    if engine == "auto" and by_clock:
+        engine = "calendar"
+    if by_clock and engine != "calendar":
+        notes.append("every window is taken as complete before the next cohort; --engine calendar lets windows be open")
     if engine in ("auto", "exact"):
         try:
             graph = compile_graph(study.protocol.rule, budget=budget or STATE_BUDGET, progress=progress)

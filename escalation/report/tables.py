@@ -248,6 +248,8 @@ def print_proof(console: Console, study: Study, proof: Proof) -> None:
     for step in study.protocol.rule.steps():
         console.print(f"  - {step}")
     console.print(f"\n{proof.states:,} reachable decision states checked, every one.\n")
+    if study.protocol.rule.design.needs_clock:
+        console.print("Only states in which every window is complete; this design also decides with windows open.\n")
     for verdict in proof.verdicts:
         mark = Text("holds  ", style="green") if verdict.holds else Text("BROKEN ", style="bold red")
         console.print(Text.assemble(mark, verdict.statement))

@@ -33,6 +33,17 @@ SWITCHES = {
         {"model": "logistic", "estimate": "mle", "no_skipping_down": True},
         {"stop_above": 0.3, "settled_after": 6, "two_stage": True},
     ),
+    "tite_crm": (
+        {},
+        {"weights": "adaptive", "coherent": True, "estimate": "mle"},
+        {"weights": "hazard", "hazard": {"delayed": {"a": 1.0}}},
+    ),
+    "tite_boin": (
+        {},
+        {"estimator": "ess", "eliminate_by": "estimate", "suspend_first": True, "suspend_at_lowest": True},
+        {"target": 0.2, "single_dlt_stays": True},
+    ),
+    "rolling_six": ({}, {"variant": "iq"}, {"unlisted": "refuse"}),
     "blrm": (
         {},
         {"recommend": "largest_admissible", "max_increase": 1.0, "no_skipping": False},
@@ -42,11 +53,14 @@ SWITCHES = {
 }
 
 
+ON_ONE_AXIS = ("boin", "crm", "blrm", "tite_crm", "tite_boin", "rolling_six")
+
+
 def cases():
     for name in design_names():
         for place, grid in GRIDS.items():
             for switches in SWITCHES.get(name, ({},)):
-                if name in ("boin", "crm", "blrm") and place == "grid":
+                if name in ON_ONE_AXIS and place == "grid":
                     switches = {**switches, "axis": "dose"}
                 yield pytest.param(name, grid, switches, id=f"{name}-{place}-{switches}")
 
