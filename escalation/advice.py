@@ -6,7 +6,8 @@ decisions (two DLTs in the first two of a 3+3 cohort) and the look-ahead over pe
 Pending is not negative.
 
 Designs that read follow-up times are asked with the windows open, as they stand on a day, and say
-themselves when to wait. Selecting a regimen waits for every window all the same.
+themselves when to wait. Selecting a regimen waits for every window all the same. Where the protocol
+waits for complete windows they are asked like every other design.
 """
 
 from __future__ import annotations
@@ -113,12 +114,17 @@ class Advisor:
     windows_complete: bool = False
     _known: dict[tuple[object, ...], Advice] = field(default_factory=dict)
 
+    @property
+    def by_clock(self) -> bool:
+        """Whether decisions are taken with windows open, on what was followed up to the day."""
+        return self.rule.design.needs_clock and not self.windows_complete
+
     def advise(self, state: TrialState, day: int | None = None) -> Advice:
         """What the rule says to the trial as it stands on a day, the latest heard of when None.
 
         The day matters only to designs that read follow-up times.
         """
-        if self.rule.design.needs_clock and state.stage == "escalation":
+        if self.by_clock and state.stage == "escalation":
             return self._by_the_clock(state, day)
         key = state.key()
         advice = self._known.get(key)
@@ -176,7 +182,7 @@ class Advisor:
         retreats = verdict.action == Action.DE_ESCALATE or (stops and not reason.selects)
         if places and not retreats:
             return Advice(Action.STAY, state.regimen, places, (COHORT_OPEN,), open_at=open_at)
-        if any(state.pending) and not retreats and (stops or self.windows_complete):
+        if any(state.pending) and stops and not retreats:
             return Advice(Action.WAIT, state.regimen, 0, (OUTCOMES_PENDING,), open_at=open_at)
         if verdict.action == Action.WAIT:
             return Advice(Action.WAIT, state.regimen, 0, (reason.code,), open_at=open_at)

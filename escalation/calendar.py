@@ -394,7 +394,6 @@ class CalendarEngine:
         self.scenario = scenario
         self.truth = truth
         self.rule: Rule = protocol.rule
-        self.by_clock = self.rule.design.needs_clock
         self.close_when_certain = protocol.close_cohort_when_certain
         self.sentinel_days, self.between_days = protocol.stagger.sentinel_days, protocol.stagger.between_days
         self.patience = scenario.held.patience_days
@@ -405,6 +404,7 @@ class CalendarEngine:
             for k in range(protocol.grid.size)
         ]
         self.advisor = Advisor(self.rule, windows_complete=protocol.escalate_when == "windows_complete")
+        self.by_clock = self.advisor.by_clock
         self.schedules = [protocol.grid.schedule(k) for k in range(protocol.grid.size)]
         self.ends: list[int] = truth.ends.tolist()
 

@@ -142,7 +142,7 @@ def _make_room(
     rule, grid = advisor.rule, advisor.rule.grid
     if state.open_places and state.regimen == regimen:
         return
-    if rule.design.needs_clock and state.stage == "escalation":
+    if advisor.by_clock and state.stage == "escalation":
         # what was known on the day of assignment is not told, so the decision cannot be checked
         if surplus and state.regimen == regimen:
             state.apply(Extended(0, 1))

@@ -101,7 +101,7 @@ def simulate(
     chosen = [study.scenario(name) for name in scenarios] or list(study.scenarios)
     notes: list[str] = []
     graph: Graph | None = None
-    by_clock = study.protocol.rule.design.needs_clock
+    by_clock = study.protocol.rule.design.needs_clock and study.protocol.escalate_when == "certain"
     if engine == "auto" and by_clock:
         engine = "calendar"
     if by_clock and engine != "calendar":
