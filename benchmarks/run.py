@@ -99,6 +99,17 @@ def calendar() -> None:
     row(
         "calendar engine, NCT07212335, 10,000 trials", f"{seconds:.1f} s", f"{10_000 / seconds:,.0f} trials/s, one core"
     )
+    for name, options in (
+        ("TITE-CRM", {"design": "tite_crm"}),
+        ("TITE-CRM, cohorts of one", {"design": "tite_crm", "overrides": ["protocol.cohort_size=1"]}),
+        ("TITE-BOIN", {"design": "tite_boin"}),
+        ("rolling six", {"design": "rolling_six"}),
+    ):
+        study = load("textbook-5-doses", **options)
+        engine = CalendarEngine(study.protocol, study.scenarios[0], study.truth(study.scenarios[0]))
+        engine.run(1, 0, 20)
+        seconds = best(lambda engine=engine: engine.run(1, 0, 300), 3)
+        row(f"calendar engine, {name}, 5 doses, N=30", f"{300 / seconds:,.0f} trials/s", "one core, windows open")
     for trials in (2_000, 8_000):
         tracemalloc.start()
         engine.run(1, 0, trials)

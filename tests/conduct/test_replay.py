@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 
 from escalation import trial as fold
@@ -182,6 +183,9 @@ def replay(study: Study, course: Any) -> int:
         if isinstance(event, fold.Decided):
             state = conduct_state(log.lines)
             compare(state, simulated)
+            recorded, known = (each.tally(event.day) for each in (state.trial_state(), simulated))
+            for name in ("pending", "exposure", "person_at", "person_time", "person_dlt"):
+                assert np.array_equal(getattr(recorded, name), getattr(known, name)), name
             advice = advise(state, on(event.day))
             assert advice.decides
             assert advice.action.word == event.action
