@@ -66,8 +66,9 @@ class Ladder:
         return level_of
 
     def level_of(self, regimen: Counts) -> Counts:
-        """Level of each regimen, counted from 0, and -1 off the ladder, where negative regimens are too."""
-        level: Counts = self._level_of[np.clip(regimen, -1, len(self._level_of) - 1)]
+        """Level of each regimen, counted from 0, and -1 off the ladder, where regimen -1 is too."""
+        # the last entry is off the ladder, and -1 is the last entry
+        level: Counts = self._level_of[np.minimum(regimen, len(self._level_of) - 1)]
         return level
 
     def position(self, regimen: Counts) -> Counts:

@@ -352,8 +352,8 @@ class Crm(Design[CrmParameters]):
     def _closest_on(self, curve: Floats) -> Counts:
         target = self.parameters.target
         # the curve increases: only the last level at or below the target and the first above it can be closest
-        above = np.minimum((curve <= target).sum(axis=1), len(self.ladder) - 1)
-        below = np.maximum((curve <= target).sum(axis=1) - 1, 0)
+        under = (curve <= target).sum(axis=1)
+        above, below = np.minimum(under, len(self.ladder) - 1), np.maximum(under - 1, 0)
         rows = np.arange(len(curve))
         nearer = np.abs(curve[rows, above] - target) < np.abs(curve[rows, below] - target) - _TIE
         closest: Counts = np.where(nearer, above, below).astype(np.int32)
@@ -388,8 +388,10 @@ class Crm(Design[CrmParameters]):
     def _settled(self, tally: Tally, level: Counts, best: Counts) -> Bools:
         """Rows in which further participants at the recommended level would hardly change the recommendation."""
         more, settled = self.parameters.settled_after, np.zeros(tally.rows, dtype=bool)
+        if more is None:
+            return settled
         rows = np.flatnonzero((best == level) & (tally.at_current(tally.n) > 0))
-        if more is None or not rows.size:
+        if not rows.size:
             return settled
         n, dlt, partial = self._seen(tally.take(rows))
         chosen = best[rows]

@@ -134,7 +134,7 @@ class Tally:
 
     def at_current(self, values: npt.NDArray[np.int32]) -> Counts:
         """The values of an (S, K) array at each row's current regimen, shape (S,)."""
-        taken: Counts = np.take_along_axis(values, self.current[:, None], axis=1)[:, 0]
+        taken: Counts = values[np.arange(len(values)), self.current]
         return taken
 
     def take(self, index: npt.NDArray[np.intp] | npt.NDArray[np.bool_] | slice) -> Tally:
