@@ -154,6 +154,12 @@ class Blrm(Design[BlrmParameters]):
         return self.ladder.regimens[0]
 
     @property
+    def line(self) -> tuple[int, ...]:
+        """The levels from the start upwards."""
+        levels = self.ladder.regimens
+        return levels[levels.index(self.start) :]
+
+    @property
     def target(self) -> float:
         """Target DLT probability: the one given, or the middle of the target interval."""
         return self.parameters.target_probability

@@ -28,6 +28,13 @@ non-informative prior, assuming that the DLT probability increases with dose. It
 BOIN along frequencies, of drug combinations, late-onset or backfill versions, nor of the variants
 ``stay_on_1_of_3``, ``extra_safe`` and ``bound_mtd`` below.
 
+What the package takes as further arguments belongs to any design here, and stands in the protocol:
+
+* ``n.earlystop`` is the guard ``stop_at_n`` with ``rule: reached_and_stay`` (its other two meanings,
+  ``reached`` and ``next_regimen_full``, are those of the Keyboard package and of the waterfall);
+* ``titration`` is the stage ``protocol.titration``;
+* the package's smaller last cohort is ``protocol.last_cohort: partial``.
+
 References
 ----------
 Liu S, Yuan Y (2015) J R Stat Soc C 64:507-523, doi:10.1111/rssc.12089.
@@ -38,8 +45,11 @@ Target .30: lambda_e = .236 and lambda_d = .359. One DLT among three (.333) lies
 three more are treated at the level; two among six is the same rate and gives the same answer, and
 three among six (.5) sends the next cohort down.
 
+>>> from designs.boin import Boin, BoinParameters
+>>> from escalation.decision import Action
 >>> from escalation.design import Setting
 >>> from escalation.regimens import RegimenGrid
+>>> from escalation.tally import Tally
 >>> grid = RegimenGrid(doses=(10, 20, 40), schedules=((0,),), unit="mg")
 >>> design = Boin(BoinParameters(target=0.30), Setting(grid, cohort_size=3, start=0, max_patients=9))
 >>> round(design.lambda_e, 3), round(design.lambda_d, 3)
@@ -62,27 +72,20 @@ The decision table for 3, 6 and 9 evaluable participants at a level:
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Iterator
 from math import log
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
-from designs.axis import ladder_along
-from escalation.decision import Action, Decisions, Reason
-from escalation.design import DecisionTable, Design, Parameters, SafetyProperty, Setting
-from escalation.numerics import NEVER, beta_exceedance_boundary, isotonic
-from escalation.tally import Bools, Counts, Floats, Tally
-
-_TABLE_SIZE = 200
-"""Largest n of the boundary table when the protocol sets no maximum."""
-
-_MINIMUM = 3
-"""Evaluable participants a level needs before it can be eliminated."""
+from designs.interval import IntervalDesign, IntervalParameters, with_shared_reasons
+from escalation.decision import Reason
+from escalation.design import Setting
+from escalation.tally import Counts
 
 
-class BoinParameters(Parameters):
+class BoinParameters(IntervalParameters):
     """Parameters of BOIN; phi, phi1 and phi2 of the paper are ``target``, ``p_saf`` and ``p_tox``."""
 
     target: float = Field(default=0.30, ge=0.05, le=0.6, description="phi: target DLT probability, from .05 to .60.")
@@ -99,28 +102,13 @@ class BoinParameters(Parameters):
         description="phi2: a DLT probability so high that the trial should de-escalate; "
         "1.4 times the target if left out.",
     )
-    elimination_certainty: float = Field(
-        default=0.95, gt=0.5, lt=1, description="A level is eliminated when Pr(p > target | data) exceeds this."
-    )
     stay_on_1_of_3: bool = Field(
         default=False,
         description="One DLT among three stays where the boundaries would de-escalate (targets below about .28). "
         "Elimination still comes first.",
     )
-    extra_safe: bool = Field(
-        default=False,
-        description="Stop already when Pr(p > target | data) at the lowest level exceeds "
-        "the elimination certainty less extra_safe_offset.",
-    )
-    extra_safe_offset: float = Field(
-        default=0.05, gt=0, lt=0.5, description="How much sooner the extra-safe rule stops; used with extra_safe."
-    )
     bound_mtd: bool = Field(
         default=False, description="Select only a level whose isotonic estimate is at most lambda_d."
-    )
-    axis: Literal["dose", "frequency"] | None = Field(
-        default=None,
-        description="The axis to climb. Needed on a grid, where the other axis stays at the starting level.",
     )
 
     @property
@@ -134,7 +122,7 @@ class BoinParameters(Parameters):
         return 1.4 * self.target if self.p_tox is None else self.p_tox
 
     @model_validator(mode="after")
-    def _ordered(self) -> BoinParameters:
+    def _ordered(self) -> Self:
         # closer than a tenth of the target, both lambdas crowd onto it and no count stays
         room = 0.1 * self.target - 1e-12
         if self.target - self.phi1 < room:
@@ -145,24 +133,7 @@ class BoinParameters(Parameters):
             raise ValueError(
                 f"p_tox {self.phi2:g} is not above target {self.target:g} by a tenth of it or more: raise p_tox"
             )
-        if self.extra_safe and self.elimination_certainty - self.extra_safe_offset <= 0.5:
-            raise ValueError(
-                f"extra_safe_offset {self.extra_safe_offset:g} leaves a certainty of .5 or less for stopping: lower it"
-            )
         return self
-
-
-class Boundaries(NamedTuple):
-    """Integer boundaries by the number evaluable at a level, n = 0..n_max; NEVER (or -1) where no count decides."""
-
-    escalate: Counts
-    """Escalate at this many DLTs or fewer."""
-    de_escalate: Counts
-    """De-escalate at this many DLTs or more."""
-    eliminate: Counts
-    """Eliminate the level and all above at this many DLTs or more."""
-    stop: Counts
-    """Stop at this many DLTs or more at the lowest level: lower than ``eliminate`` under ``extra_safe``."""
 
 
 def interval(target: float, p_saf: float, p_tox: float) -> tuple[float, float]:
@@ -178,52 +149,18 @@ def interval(target: float, p_saf: float, p_tox: float) -> tuple[float, float]:
     return lower, upper
 
 
-@lru_cache(maxsize=64)
-def boundaries(parameters: BoinParameters, n_max: int) -> Boundaries:
-    """The integer boundaries for n = 0..n_max evaluable participants at a level.
-
-    Examples
-    --------
-    >>> boundaries(BoinParameters(target=0.25), 6).de_escalate[[3, 6]]
-    array([1, 2], dtype=int32)
-    >>> boundaries(BoinParameters(target=0.25, stay_on_1_of_3=True), 6).de_escalate[[3, 6]]
-    array([2, 2], dtype=int32)
-    """
-    lambda_e, lambda_d = interval(parameters.target, parameters.phi1, parameters.phi2)
-    certainty = parameters.elimination_certainty
-    eliminate = beta_exceedance_boundary(n_max, parameters.target, certainty, minimum=_MINIMUM)
-    stop = eliminate
-    if parameters.extra_safe:
-        sooner = certainty - parameters.extra_safe_offset
-        stop = beta_exceedance_boundary(n_max, parameters.target, sooner, minimum=_MINIMUM)
-
-    n = np.arange(n_max + 1)
-    escalate = np.floor(lambda_e * n).astype(np.int32)
-    rate = lambda_d * n
-    de_escalate = np.where(np.abs(rate - np.rint(rate)) < 1e-12, np.rint(rate) + 1, np.ceil(rate)).astype(np.int32)
-    if parameters.stay_on_1_of_3 and n_max >= 3:
-        de_escalate[3] = max(de_escalate[3], 2)
-    de_escalate = np.minimum(de_escalate, eliminate)
-    # nobody evaluable: no count decides anything
-    escalate[0], de_escalate[0] = -1, NEVER
-    escalate.setflags(write=False)
-    de_escalate.setflags(write=False)
-    return Boundaries(escalate, de_escalate, eliminate, stop)
-
-
-class Boin(Design[BoinParameters]):
-    """BOIN along the dose axis or the frequency axis.
-
-    Elimination is read off the counts: nobody is treated at an eliminated level, so its counts,
-    and with them the elimination, never change.
-    """
+class Boin(IntervalDesign[BoinParameters]):
+    """BOIN along the dose axis or the frequency axis."""
 
     name: ClassVar[str] = "boin"
     title: ClassVar[str] = "BOIN"
     citation: ClassVar[str] = "Liu & Yuan (2015) J R Stat Soc C 64:507-523, doi:10.1111/rssc.12089"
     Parameters = BoinParameters
-    any_tally: ClassVar[bool] = True
-    reasons: ClassVar[tuple[Reason, ...]] = (
+    escalates: ClassVar[str] = "boin.at_or_below_lambda_e"
+    stays: ClassVar[str] = "boin.between"
+    de_escalates: ClassVar[str] = "boin.at_or_above_lambda_d"
+    reasons: ClassVar[tuple[Reason, ...]] = with_shared_reasons(
+        "boin",
         Reason(
             "boin.at_or_below_lambda_e",
             "The DLT rate at this level is at or below lambda_e: escalate.",
@@ -243,63 +180,31 @@ class Boin(Design[BoinParameters]):
             "The next cohort goes one level down; this level may be tried again if the one below turns out mild, "
             "as long as it is not eliminated.",
         ),
-        Reason(
-            "boin.eliminated",
-            "This level is too toxic and is eliminated with all higher ones: de-escalate.",
-            "With at least three evaluable participants, the probability that the DLT rate of this level is above "
-            "the target exceeds the elimination certainty. The level and everything above it is closed for the rest "
-            "of the trial, and the next cohort goes to the highest level still open.",
-        ),
-        Reason(
-            "boin.at_top",
-            "The DLT rate is low enough to escalate, but this is the highest level: stay.",
-            "The rule asks for a higher level and the study has none. More participants at the highest level show "
-            "whether its DLT rate really is below the target.",
-        ),
-        Reason(
-            "boin.next_eliminated",
-            "The DLT rate is low enough to escalate, but the next level is eliminated: stay.",
-            "The level above was closed because its DLT rate is almost certainly above the target. The trial stays "
-            "at the highest level still open, however mild this level looks.",
-        ),
-        Reason(
-            "boin.at_lowest",
-            "The DLT rate asks for a lower level, but this is the lowest: stay.",
-            "The observed rate is above lambda_d, yet the data do not rule out that the true rate is acceptable. "
-            "The next cohort stays here until the rate falls, or the lowest level is eliminated and the trial ends.",
-        ),
-        Reason(
-            "boin.nobody_yet",
-            "Nobody is evaluable at this level yet: treat the cohort here.",
-            "The rule compares a DLT rate with its boundaries, and no participant at this level has completed the "
-            "DLT window or had a DLT.",
-        ),
-        Reason(
-            "boin.lowest_eliminated",
-            "The lowest level is too toxic: the trial stops and nothing is recommended.",
-            "With at least three evaluable participants, the probability that the DLT rate of the lowest level is "
-            "above the target exceeds the elimination certainty. Every level is closed, so no level can be selected.",
-            stop="lowest_too_toxic",
-            selects=False,
-        ),
-        Reason(
-            "boin.extra_safe",
-            "The lowest level is probably too toxic: under the extra-safe rule the trial stops with no recommendation.",
-            "The lowest level is not eliminated by the ordinary rule, but the probability that its DLT rate is above "
-            "the target already exceeds the lower certainty the protocol asks for at that level. With no level "
-            "below to turn to, the trial ends early rather than treat more participants there.",
-            stop="lowest_too_toxic",
-            selects=False,
-        ),
     )
 
     def __init__(self, parameters: BoinParameters, setting: Setting) -> None:
         super().__init__(parameters, setting)
-        self.ladder = ladder_along(setting, parameters.axis)
         self._lambdas = interval(parameters.target, parameters.phi1, parameters.phi2)
-        self.n_max = setting.max_patients or _TABLE_SIZE
-        self.boundaries = boundaries(parameters, self.n_max)
-        self._order = self.grid.at_most.astype(np.float32)
+
+    @classmethod
+    def limits(cls, parameters: BoinParameters, n_max: int) -> tuple[Counts, Counts]:
+        """The boundaries of lambda_e n and lambda_d n.
+
+        Examples
+        --------
+        >>> Boin.tabulate(BoinParameters(target=0.25), 6).de_escalate[[3, 6]]
+        array([1, 2], dtype=int32)
+        >>> Boin.tabulate(BoinParameters(target=0.25, stay_on_1_of_3=True), 6).de_escalate[[3, 6]]
+        array([2, 2], dtype=int32)
+        """
+        lambda_e, lambda_d = interval(parameters.target, parameters.phi1, parameters.phi2)
+        n = np.arange(n_max + 1)
+        rate = lambda_d * n
+        exact = np.abs(rate - np.rint(rate)) < 1e-12
+        de_escalate = np.where(exact, np.rint(rate) + 1, np.ceil(rate)).astype(np.int32)
+        if parameters.stay_on_1_of_3 and n_max >= 3:
+            de_escalate[3] = max(de_escalate[3], 2)
+        return np.floor(lambda_e * n).astype(np.int32), de_escalate
 
     @property
     def lambda_e(self) -> float:
@@ -312,141 +217,14 @@ class Boin(Design[BoinParameters]):
         return self._lambdas[1]
 
     @property
-    def lowest(self) -> int:
-        return self.ladder.regimens[0]
+    def selection_bound(self) -> float | None:
+        """lambda_d under ``bound_mtd``."""
+        return self.lambda_d if self.parameters.bound_mtd else None
 
-    @property
-    def variant(self) -> str:
-        """The switches that are on."""
-        parameters = self.parameters
-        named = (
-            (parameters.stay_on_1_of_3, "stay on 1 of 3"),
-            (parameters.extra_safe, "extra safe"),
-            (parameters.bound_mtd, "bounded MTD"),
-        )
-        return ", ".join(name for on, name in named if on)
-
-    def decide(self, tally: Tally) -> Decisions:
-        """Compare the DLTs at the current level with the integer boundaries, in every row."""
-        bound = self._boundaries_for(tally)
-        lowest, top = self.ladder.regimens[0], len(self.ladder) - 1
-        level = self.ladder.position(tally.current)
-        n, dlt = tally.at_current(tally.n), tally.at_current(tally.dlt)
-        # elimination closes everything above, so the open levels are the lowest ones
-        n_open = len(self.ladder) - self.eliminated(tally)[:, self.ladder.index].sum(axis=1, dtype=np.int32)
-        up, down = dlt <= bound.escalate[n], dlt >= bound.de_escalate[n]
-        n_lowest, dlt_lowest = tally.n[:, lowest], tally.dlt[:, lowest]
-        early = (dlt_lowest >= bound.stop[n_lowest]) & (dlt_lowest < bound.eliminate[n_lowest])
-
-        # the first case that holds decides
-        cases = (
-            ("boin.extra_safe", early, Action.STOP, level),
-            ("boin.lowest_eliminated", n_open == 0, Action.STOP, level),
-            ("boin.eliminated", level >= n_open, Action.DE_ESCALATE, n_open - 1),
-            ("boin.nobody_yet", n == 0, Action.STAY, level),
-            ("boin.at_top", up & (level == top), Action.STAY, level),
-            ("boin.next_eliminated", up & (level + 1 == n_open), Action.STAY, level),
-            ("boin.at_or_below_lambda_e", up, Action.ESCALATE, level + 1),
-            ("boin.at_lowest", down & (level == 0), Action.STAY, level),
-            ("boin.at_or_above_lambda_d", down, Action.DE_ESCALATE, level - 1),
-            ("boin.between", np.ones(tally.rows, dtype=bool), Action.STAY, level),
-        )
-        case = np.argmax(np.stack([holds for _, holds, _, _ in cases]), axis=0)
-        action = np.array([action for _, _, action, _ in cases], dtype=np.int32)[case]
-        target = np.choose(case, [there for _, _, _, there in cases])
-        stops = action == Action.STOP
-        return Decisions(
-            action=action,
-            regimen=np.where(stops, tally.current, self.ladder.index[target]).astype(np.int32),
-            size=np.where(stops, 0, self.setting.cohort_size).astype(np.int32),
-            reason=np.array([self.cite(code) for code, _, _, _ in cases], dtype=np.int32)[case],
-        )
-
-    def select(self, tally: Tally) -> Bools:
-        """The treated, open level whose isotonic estimate is closest to the target, none when all are closed."""
-        levels = self.ladder.index
-        usable: Bools = (tally.n[:, levels] > 0) & ~self.eliminated(tally)[:, levels]
-        estimate = self._isotonic(tally.n[:, levels], tally.dlt[:, levels], usable)
-        # pooled levels have one estimate: a hair per level decides for the highest below the target
-        estimate += 1e-10 * np.cumsum(usable, axis=1)
+    def switches(self) -> Iterator[str]:
+        """The switches that are on, each in words."""
+        if self.parameters.stay_on_1_of_3:
+            yield "stay on 1 of 3"
+        yield from super().switches()
         if self.parameters.bound_mtd:
-            usable &= estimate <= self.lambda_d
-        distance = np.where(usable, np.abs(estimate - self.parameters.target), np.inf)
-        closest = np.argmin(distance, axis=1).astype(np.int32)
-        return self.ladder.mark(closest, np.isfinite(distance.min(axis=1)), self.grid.size)
-
-    def eliminated(self, tally: Tally) -> Bools:
-        """Regimens whose DLTs reached the elimination boundary, and every regimen at or above one of them."""
-        bound = self._boundaries_for(tally)
-        reached = tally.dlt >= bound.eliminate[tally.n]
-        if self.parameters.extra_safe:
-            lowest = self.ladder.regimens[0]
-            reached[:, lowest] = tally.dlt[:, lowest] >= bound.stop[tally.n[:, lowest]]
-        closed: Bools = reached.astype(np.float32) @ self._order > 0
-        return closed
-
-    def isotonic_estimates(self, tally: Tally) -> Floats:
-        """DLT probabilities by isotonic regression over all treated levels: (S, K), NaN where nobody was treated.
-
-        Eliminated levels are included here; selection leaves them out.
-        """
-        n, dlt = tally.n[:, self.ladder.index], tally.dlt[:, self.ladder.index]
-        return self.ladder.spread(self._isotonic(n, dlt, n > 0), self.grid.size)
-
-    def table(self) -> DecisionTable:
-        """The integer boundaries ``decide`` compares with, for every n from 1 to the maximum."""
-
-        def known(boundary: Counts) -> tuple[int | None, ...]:
-            return tuple(None if count == NEVER else int(count) for count in boundary[1:])
-
-        bound = self.boundaries
-        return DecisionTable(
-            n=tuple(range(1, self.n_max + 1)),
-            escalate_if_at_most=known(bound.escalate),
-            de_escalate_if_at_least=known(bound.de_escalate),
-            eliminate_if_at_least=known(bound.eliminate),
-        )
-
-    def properties(self) -> tuple[SafetyProperty, ...]:
-        """What BOIN promises about every decision."""
-        return (
-            SafetyProperty(
-                "never treats at or above a regimen whose DLTs reached the elimination boundary",
-                self._treats_eliminated,
-            ),
-            SafetyProperty(
-                "never escalates when the DLTs at the current regimen reach the de-escalation boundary",
-                self._escalates_on_toxicity,
-            ),
-            SafetyProperty("never goes up more than one level at a time", self._skips),
-        )
-
-    def _treats_eliminated(self, tally: Tally, decisions: Decisions) -> Bools:
-        closed = np.take_along_axis(self.eliminated(tally), decisions.regimen[:, None].astype(np.intp), axis=1)[:, 0]
-        broken: Bools = closed & ~decisions.stops
-        return broken
-
-    def _escalates_on_toxicity(self, tally: Tally, decisions: Decisions) -> Bools:
-        bound = self._boundaries_for(tally)
-        toxic = tally.at_current(tally.dlt) >= bound.de_escalate[tally.at_current(tally.n)]
-        broken: Bools = toxic & (decisions.action == Action.ESCALATE)
-        return broken
-
-    def _skips(self, tally: Tally, decisions: Decisions) -> Bools:
-        broken: Bools = self.ladder.position(decisions.regimen) > self.ladder.position(tally.current) + 1
-        return broken
-
-    def _boundaries_for(self, tally: Tally) -> Boundaries:
-        """The boundaries, extended when more participants were evaluable at a regimen than the protocol planned."""
-        most = int(tally.n.max(initial=0))
-        if most <= self.n_max:
-            return self.boundaries
-        return boundaries(self.parameters, _TABLE_SIZE * (most // _TABLE_SIZE + 1))
-
-    @staticmethod
-    def _isotonic(n: Counts, dlt: Counts, use: Bools) -> Floats:
-        """Isotonic regression of (y + .05)/(n + .1) over the levels in use, weighted by inverse variance."""
-        events, size = dlt + 0.05, n + 0.1
-        rate = np.where(use, events / size, 0.0)
-        precision = np.where(use, size**2 * (size + 1) / (events * (size - events)), 0.0)
-        return isotonic(rate, precision)
+            yield "bounded MTD"

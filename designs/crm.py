@@ -205,6 +205,12 @@ class Crm(Design[CrmParameters]):
         return self.ladder.regimens[0]
 
     @property
+    def line(self) -> tuple[int, ...]:
+        """The levels from the start upwards."""
+        levels = self.ladder.regimens
+        return levels[levels.index(self.start) :]
+
+    @property
     def variant(self) -> str:
         """The model and the switches that are not at their default."""
         parameters = self.parameters

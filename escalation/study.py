@@ -20,7 +20,7 @@ from escalation.faults import faults_of
 from escalation.plain_data import NOTHING, child_at, parse, replace_truth, set_by_hand, set_value
 from escalation.protocol import Model, Protocol, Regimens, parameters_of
 from escalation.regimens import RegimenGrid
-from escalation.registry import design_class
+from escalation.registry import design_class, design_names
 from escalation.scenario import Scenario
 from escalation.truth import BoundTruth, Window, bind
 
@@ -199,7 +199,36 @@ def load(
         set_value(data, override, source)
     if truth is not None:
         replace_truth(data, truth, source)
+    _read_named_files(data, source)
     return validate(data, source)
+
+
+def _read_named_files(data: dict[str, Any], source: str) -> None:
+    """Put the text of files that design parameters name in their place: the study holds all that it depends on."""
+    protocol = data.get("protocol")
+    design = protocol.get("design") if isinstance(protocol, dict) else None
+    if not isinstance(design, dict) or design.get("name") not in design_names():
+        return
+    for key, field in design_class(design["name"]).Parameters.model_fields.items():
+        extra, value = field.json_schema_extra, design.get(key)
+        named = isinstance(extra, dict) and "file" in extra and isinstance(value, str) and "\n" not in value.strip()
+        if not named or not value:
+            continue
+        beside = Path(source).parent / value
+        try:
+            design[key] = (beside if beside.is_file() else Path(value)).read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            raise StudyError(
+                (
+                    Fault(
+                        f"protocol.design.{key}",
+                        f"the file {value!r} cannot be read: {reason}",
+                        "name a file beside the study, or write its text here",
+                    ),
+                ),
+                source,
+            ) from None
 
 
 def validate(data: Mapping[str, Any], source: str = "study") -> Study:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,9 +16,7 @@ from escalation.conduct.state import conduct_state, proposal_hash
 from escalation.registry import design_names
 from escalation.study import Study, validate
 
-_spec = importlib.util.spec_from_file_location("conduct_kit", Path(__file__).with_name("kit.py"))
-kit = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(kit)
+from . import kit
 
 OPENED = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 SIGNED = {"user": "maria", "signed_at": OPENED.isoformat(), "record_hash": "0" * 64}
@@ -86,13 +82,21 @@ def study_for(design: dict[str, Any], truth: list[Any], **protocol: Any) -> Stud
     )
 
 
+NEEDED = {
+    "decision_table": {
+        "table": "DLTs,3,6,9\n0,E,E,E\n1,S,E,E\n2,D,S,S\n3,DU,D,S\n4,,DU,D\n5,,DU,DU\n6,,DU,DU\n7,,,DU\n8,,,DU\n9,,,DU"
+    }
+}
+"""Parameters without which a design cannot be built."""
+
+
 def cases() -> list[Any]:
     """Every registered design, on an axis and on a grid wherever it works there."""
     found = []
     for name in design_names():
         for place, truth in (("axis", AXIS), ("grid", GRID)):
             try:
-                study = study_for({"name": name}, truth)
+                study = study_for({"name": name} | NEEDED.get(name, {}), truth)
             except Exception as fault:
                 if not hasattr(fault, "faults"):
                     raise

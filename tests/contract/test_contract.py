@@ -19,13 +19,36 @@ GRIDS = {
     "frequency axis": RegimenGrid(doses=(1,), schedules=((0,), (0, 7), (0, 7, 14))),
     "grid": RegimenGrid(doses=(1, 2, 3), schedules=((0,), (0, 7))),
 }
+TABLE = "DLTs,3,6,9\n0,E,E,E\n1,S,E,E\n2,D,S,S\n3,DU,D,S\n4,,DU,D\n" + "".join(
+    f"{dlt},,{'DU' if dlt < 7 else ''},DU\n" for dlt in range(5, 10)
+)
+ON_ONE_AXIS = {"boin", "crm", "keyboard", "tpi", "mtpi", "mtpi2", "i3plus3", "ccd", "decision_table"} | {
+    "blrm",
+    "tite_crm",
+    "tite_boin",
+    "rolling_six",
+}
+"""Designs that climb one axis and need it named on a grid."""
+
 SWITCHES = {
     "three_plus_three": ({}, {"variant": "V2"}, {"variant": "V3"}, {"reading": "R2"}, {"reading": "R3"}),
     "three_plus_three_path": ({}, {"variant": "V3"}),
     "three_plus_three_contour": ({}, {"variant": "V1"}, {"row_start": "lowest"}, {"row_start": "same"}),
     "dose_then_frequency": ({}, {"variant": "V2", "carry_over": True}, {"variant": "V3"}),
     "frequency_then_dose": ({}, {"variant": "V2", "carry_over": True}, {"variant": "V3"}),
-    "boin": ({}, {"target": 0.25, "stay_on_1_of_3": True}, {"extra_safe": True}),
+    "boin": (
+        {},
+        {"target": 0.25, "stay_on_1_of_3": True},
+        {"extra_safe": True},
+        {"elimination_certainty": None, "stop_when_deescalation_impossible": True},
+    ),
+    "keyboard": ({}, {"target": 0.2, "margin_above": 0.08, "elimination_minimum": 1}, {"extra_safe": True}),
+    "tpi": ({}, {"elimination_minimum": 3, "untried_levels": True}),
+    "mtpi": ({}, {"target": 0.2, "elimination_certainty": 0.9}),
+    "mtpi2": ({}, {"ties": "most_toxic", "target": 0.45}),
+    "i3plus3": ({}, {"target": 0.25, "extra_safe": True}),
+    "ccd": ({}, {"elimination_certainty": 0.95, "upper_edge": "stay"}, {"target": 0.1}),
+    "decision_table": ({"table": TABLE}, {"table": TABLE, "elimination_certainty": 0.9}),
     "crm": (
         {},
         {"coherent": False},
@@ -51,9 +74,6 @@ SWITCHES = {
         {"declare_after": 6, "declare_total": 12, "select_untried": True},
     ),
 }
-
-
-ON_ONE_AXIS = ("boin", "crm", "blrm", "tite_crm", "tite_boin", "rolling_six")
 
 
 def cases():

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from scipy.optimize import isotonic_regression
 from scipy.stats import beta
 
-from designs.boin import Boin, BoinParameters, boundaries
+from designs.boin import Boin, BoinParameters
 from escalation.decision import Action, Decisions
 from escalation.design import Setting
 from escalation.errors import DesignError, OutcomeError
@@ -138,16 +138,20 @@ def counts_of(outcomes: str, levels: int) -> tuple[list[int], list[int], int]:
     return n, dlt, current
 
 
-# The other cases switch on stop_when_deescalation_impossible or switch elimination off: not BOIN as published.
-PLAIN = [case for case in cases("escalation_boin.json") if len(case["input"]) == 4]
+def switches_of(given: dict[str, Any]) -> dict[str, Any]:
+    """The switches of get_boin: the published design has neither."""
+    off = {} if given.get("use_stopping_rule", True) else {"elimination_certainty": None}
+    return off | {"stop_when_deescalation_impossible": given.get("stop_when_deescalation_impossible", False)}
 
 
-@pytest.mark.parametrize("case", PLAIN, ids=lambda case: f"{case['input']['target']} {case['input']['outcomes']}")
+@pytest.mark.parametrize(
+    "case", cases("escalation_boin.json"), ids=lambda case: " ".join(map(str, case["input"].values()))
+)
 def test_decisions_are_those_of_get_boin(case):
     given, expected = case["input"], case["output"]
     n, dlt, current = counts_of(given["outcomes"], given["num_doses"])
     assert (n, dlt) == (expected["n_at_dose"], expected["tox_at_dose"])
-    design = boin(given["num_doses"], target=given["target"])
+    design = boin(given["num_doses"], target=given["target"], **switches_of(given))
     tally = Tally.of(n=[n], dlt=[dlt], current=[current])
     decisions = design.decide(tally)
     assert (not decisions.stops[0]) == expected["continue"]
@@ -171,6 +175,16 @@ EDGES = [
     ("boin.at_lowest", [9, 0, 0], [4, 0, 0], 0, {}, Action.STAY, 0),
     ("boin.extra_safe", [12, 0, 0], [6, 0, 0], 0, {"extra_safe": True}, Action.STOP, 0),
     ("boin.lowest_eliminated", [9, 0, 0], [5, 0, 0], 0, {"extra_safe": True}, Action.STOP, 0),
+    (
+        "boin.deescalation_impossible",
+        [3, 0, 0],
+        [2, 0, 0],
+        0,
+        {"stop_when_deescalation_impossible": True},
+        Action.STOP,
+        0,
+    ),
+    ("boin.at_lowest", [3, 0, 0], [3, 0, 0], 0, {"elimination_certainty": None}, Action.STAY, 0),
     ("boin.at_or_above_lambda_d", [3, 3, 0], [0, 1, 0], 1, {"target": 0.25}, Action.DE_ESCALATE, 0),
     ("boin.between", [3, 3, 0], [0, 1, 0], 1, {"target": 0.25, "stay_on_1_of_3": True}, Action.STAY, 1),
     # after a departure: the level below is closed too, so the way leads to the highest open one
@@ -414,7 +428,7 @@ def test_boundaries_grow_with_n(target, p_saf, p_tox, certainty):
     given = BoinParameters(
         target=target, p_saf=p_saf * target, p_tox=p_tox * target, elimination_certainty=certainty, extra_safe=True
     )
-    bound = boundaries(given, 60)
+    bound = Boin.tabulate(given, 60)
     n = np.arange(1, 61)
     for boundary in (bound.escalate[1:], bound.de_escalate[1:], bound.eliminate[3:], bound.stop[3:]):
         known = boundary[boundary != NEVER].astype(int)
