@@ -344,6 +344,7 @@ class Crm(Design[CrmParameters]):
 
     @property
     def _normal(self) -> bool:
+        """Whether intervals are those of a normal distribution of beta."""
         return self.parameters.exceedance == "normal" or self.parameters.estimate == "mle"
 
     def _beta(self, n: Counts, dlt: Counts, partial: Partial | None) -> Floats:
@@ -381,13 +382,12 @@ class Crm(Design[CrmParameters]):
         limit = self.parameters.stop_above
         if limit is None:
             return np.zeros(tally.rows, dtype=bool)
-        cut = self.model.cut(0, limit)
-        if self._normal:
-            found = self.posterior(tally)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                above = ndtr((cut - found.beta) / np.sqrt(found.variance))
+        cut, seen = self.model.cut(0, limit), self._seen(tally)
+        if self.parameters.exceedance == "normal":
+            mean, variance = self.model.moments(*seen)
+            above = ndtr((cut - mean) / np.sqrt(variance))
         else:
-            above = self.model.below(cut, *self._seen(tally))
+            above = self.model.below(cut, *seen)
         toxic: Bools = above > self.parameters.stop_certainty
         return toxic
 

@@ -59,7 +59,9 @@ def simulate(
     study: StudyArgument,
     scenario: ScenarioOption = None,
     truth: TruthOption = None,
-    engine: Annotated[Engine, typer.Option(help="auto is exact when the states fit, else sampled.")] = Engine.auto,
+    engine: Annotated[
+        Engine, typer.Option(help="auto is exact when the states fit, else sampled; calendar with windows open.")
+    ] = Engine.auto,
     trials: TrialsOption = 10_000,
     seed: SeedOption = 1,
     workers: WorkersOption = 1,

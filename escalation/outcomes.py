@@ -108,17 +108,16 @@ def replay(rule: Rule, text: str, *, advisor: Advisor | None = None, replace_not
     departures: list[str] = []
     person = 0
     cohorts = parse(text, rule.grid)
-    window = rule.design.setting.window
-    followed = (day for cohort in cohorts for day in cohort.days if day is not None)
-    # the day everything is told on, on which those without days have been in the trial for their window
-    today = max((window(cohort.regimen) for cohort in cohorts), default=0) if rule.design.needs_clock else 0
-    today = max(today, *followed, 0) if rule.design.needs_clock else 0
+    window, today = rule.design.setting.window, 0
+    if rule.design.needs_clock:
+        # everything is told on one day, on which those without days have been in the trial for their window
+        told = [day for cohort in cohorts for day in cohort.days if day is not None]
+        today = max([*told, *(window(cohort.regimen) for cohort in cohorts)], default=0)
     for cohort in cohorts:
         days = cohort.days or (None,) * len(cohort.letters)
         for position, (letter, day) in enumerate(zip(cohort.letters, days, strict=True)):
             _make_room(advisor, state, cohort.regimen, person, departures, surplus=position > 0)
-            enrolled = today - (day or 0) if letter == "P" else max(today - window(cohort.regimen), 0)
-            enrolled = enrolled if rule.design.needs_clock else 0
+            enrolled = max(today - ((day or 0) if letter == "P" else window(cohort.regimen)), 0)
             state.apply(Enrolled(enrolled, person, cohort.regimen))
             if letter == "T":
                 state.apply(DltObserved(enrolled + min(day or 0, window(cohort.regimen)), person))

@@ -317,6 +317,14 @@ EDGES = [
         0,
     ),
     ("crm.lowest_too_toxic", state([6, 0, 0, 0, 0], [5, 0, 0, 0, 0], 0, (3, 3)), {"stop_above": 0.35}, Action.STOP, 0),
+    # with no DLT-free participant there is no maximum of the likelihood, and the safety stop must hold all the same
+    (
+        "crm.lowest_too_toxic",
+        state([3, 0, 0, 0, 0], [3, 0, 0, 0, 0], 0, (3, 3)),
+        {"stop_above": 0.35, "estimate": "mle"},
+        Action.STOP,
+        0,
+    ),
     ("crm.settled", state([3, 3, 24, 0, 0], [0, 0, 6, 0, 0], 2, (3, 1)), {"settled_after": 3}, Action.STOP, 2),
 ]
 
