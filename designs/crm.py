@@ -20,7 +20,7 @@ Where the rule departs from the 1990 paper, following later practice and R packa
 
 * power or logistic model and normal prior with variance 1.34 instead of hyperbolic tangent model and
   exponential prior; the curve is the model at the posterior mean of beta (plug-in), not the
-  posterior mean of the curve;
+  posterior mean of the curve, unless ``curve: posterior_mean`` asks for it;
 * ``no_skipping`` and ``coherent`` restrict the way up, as in Goodman, Zahurak & Piantadosi (1995)
   and Cheung (2005). De-escalation is not restricted unless ``no_skipping_down`` is set;
 * the first cohort is treated at the protocol's starting level, not at the prior MTD;
@@ -123,7 +123,7 @@ class CrmPosterior:
         (S,) estimate of beta and its variance: posterior mean and variance, or the maximum of the
         likelihood and the inverse of its curvature there.
     curve
-        (S, K) DLT probabilities at the estimate, NaN at regimens off the ladder.
+        (S, K) DLT probabilities compared with the target, NaN at regimens off the ladder.
     """
 
     beta: Floats
@@ -216,6 +216,7 @@ class Crm(Design[CrmParameters]):
         parameters = self.parameters
         named = (
             (parameters.estimate == "mle", "maximum likelihood"),
+            (parameters.curve == "posterior_mean", "posterior mean of the curve"),
             (parameters.staged, "two-stage"),
             (not parameters.no_skipping, "levels may be skipped"),
             (parameters.no_skipping_down, "no skipping down"),
@@ -278,14 +279,18 @@ class Crm(Design[CrmParameters]):
         return self.ladder.mark(np.where(first, first_level, best), self._anybody(tally), self.grid.size)
 
     def posterior(self, tally: Tally) -> CrmPosterior:
-        """The estimate of beta, its variance and the curve, in every row."""
+        """The estimate of beta, its variance and the curve in force, in every row."""
         n, dlt, partial = self._seen(tally)
         if self.parameters.estimate == "mle":
             beta = self.model.most_likely(n, dlt, partial)
             variance = self.model.variance_at(beta, n, dlt, partial)
         else:
             beta, variance = self.model.moments(n, dlt, partial)
-        return CrmPosterior(beta, variance, self.ladder.spread(self.model.curve(beta), self.grid.size))
+        if self.parameters.curve == "posterior_mean":
+            curve = self.model.mean_curve(n, dlt, partial)
+        else:
+            curve = self.model.curve(beta)
+        return CrmPosterior(beta, variance, self.ladder.spread(curve, self.grid.size))
 
     def estimates(self, tally: Tally) -> Estimates:
         """The curve at the estimate of beta, and the model at the ends of an equal-tailed interval of beta."""
@@ -298,14 +303,17 @@ class Crm(Design[CrmParameters]):
             low, high = self.model.quantiles(np.array([tail, 1 - tail]), *self._seen(tally)).T
         # a larger beta makes the curve lower
         lower, upper = self.model.curve(np.minimum(high, 700)), self.model.curve(low)
-        named = "maximum likelihood estimate" if parameters.estimate == "mle" else "posterior mean"
+        at = "maximum likelihood estimate" if parameters.estimate == "mle" else "posterior mean"
+        named = f"{parameters.model} model at the {at} of beta"
+        if parameters.curve == "posterior_mean":
+            named = f"posterior mean of the {parameters.model} model"
         of = "normal interval of beta" if self._normal else "credible interval of beta"
         return Estimates(
             curve=found.curve,
             lower=self.ladder.spread(lower, self.grid.size),
             upper=self.ladder.spread(upper, self.grid.size),
             level=parameters.interval,
-            method=f"{parameters.model} model at the {named} of beta; {of}",
+            method=f"{named}; {of}",
             parameters={"beta": found.beta, "variance": found.variance},
         )
 
@@ -347,14 +355,17 @@ class Crm(Design[CrmParameters]):
         """Whether intervals are those of a normal distribution of beta."""
         return self.parameters.exceedance == "normal" or self.parameters.estimate == "mle"
 
-    def _beta(self, n: Counts, dlt: Counts, partial: Partial | None) -> Floats:
+    def _curve(self, n: Counts, dlt: Counts, partial: Partial | None) -> Floats:
+        """The DLT probabilities that are compared with the target: (S, L)."""
+        if self.parameters.curve == "posterior_mean":
+            return self.model.mean_curve(n, dlt, partial)
         if self.parameters.estimate == "mle":
-            return self.model.most_likely(n, dlt, partial)
-        return self.model.moments(n, dlt, partial)[0]
+            return self.model.curve(self.model.most_likely(n, dlt, partial))
+        return self.model.curve(self.model.moments(n, dlt, partial)[0])
 
     def _closest(self, tally: Tally) -> Counts:
         """Level closest to the target on the fitted curve, counted from 0, ties to the lower: (S,)."""
-        return self._closest_on(self.model.curve(self._beta(*self._seen(tally))))
+        return self._closest_on(self._curve(*self._seen(tally)))
 
     def _closest_on(self, curve: Floats) -> Counts:
         target = self.parameters.target
@@ -402,14 +413,14 @@ class Crm(Design[CrmParameters]):
         n, dlt, partial = self._seen(tally.take(rows))
         chosen = best[rows]
         each = np.arange(len(rows))
-        p = self.model.curve(self._beta(n, dlt, partial))[each, chosen]
+        p = self._curve(n, dlt, partial)[each, chosen]
         n = n.copy()
         n[each, chosen] += more
         unchanged = np.zeros(len(rows))
         for further in range(more + 1):
             worse = dlt.copy()
             worse[each, chosen] += further
-            same = self._closest_on(self.model.curve(self._beta(n, worse, partial))) == chosen
+            same = self._closest_on(self._curve(n, worse, partial)) == chosen
             unchanged += same * binom.pmf(further, more, p)
         settled[rows] = unchanged >= self.parameters.settled_certainty
         return settled

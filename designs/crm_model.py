@@ -106,6 +106,11 @@ class OneParameterModel(ABC):
         mean = sums[:, 1] / sums[:, 0]
         return mean, sums[:, 2] / sums[:, 0] - mean**2
 
+    def mean_curve(self, n: Counts, dlt: Counts, partial: Partial | None = None) -> Floats:
+        """Posterior means of the DLT probabilities: (S, L)."""
+        sums = self._sums(self._weight[:, None] * np.vstack([np.ones(_NODES), self._at_nodes]).T, n, dlt, partial)
+        return sums[:, 1:] / sums[:, :1]
+
     def below(self, cut: float, n: Counts, dlt: Counts, partial: Partial | None = None) -> Floats:
         """Posterior probability that beta is below a cut, (S,)."""
         if not np.isfinite(cut):

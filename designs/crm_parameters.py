@@ -45,6 +45,11 @@ class CrmParameters(Parameters):
         description="Posterior mean of beta, or its maximum likelihood estimate once there are a DLT and a "
         "participant without one.",
     )
+    curve: Literal["plug_in", "posterior_mean"] = Field(
+        default="plug_in",
+        description="DLT probabilities that are compared with the target: the model at the estimate of beta, or the "
+        "posterior mean of each probability (R packages trialr and bcrm).",
+    )
     two_stage: bool = Field(
         default=False,
         description="Escalate level by level until the first DLT and ask the model from then on; "
@@ -99,6 +104,8 @@ class CrmParameters(Parameters):
 
     @model_validator(mode="after")
     def _usable(self) -> CrmParameters:
+        if self.estimate == "mle" and self.curve == "posterior_mean":
+            raise ValueError("curve: posterior_mean needs estimate: bayes, maximum likelihood has no posterior")
         highest = self.target if self.skeleton is None else max(self.skeleton, default=self.target)
         if self.stage_one is not None:
             if not self.staged:

@@ -54,6 +54,7 @@ SWITCHES = {
         {"coherent": False},
         {"no_skipping": False},
         {"model": "logistic", "estimate": "mle", "no_skipping_down": True},
+        {"curve": "posterior_mean"},
         {"stop_above": 0.3, "settled_after": 6, "two_stage": True},
     ),
     "tite_crm": (

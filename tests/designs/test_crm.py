@@ -144,6 +144,56 @@ def test_quantiles_are_those_of_bcrm(case):
     assert model.curve(quantiles) == pytest.approx(np.array(expected["dose.quantiles"]), abs=2e-3)
 
 
+@pytest.mark.parametrize("case", POSTERIORS)
+def test_the_posterior_mean_of_the_curve_is_that_of_bcrm(case):
+    given, expected = case["input"], case["output"]
+    scaled, variance = np.array(given["sdose"]), given["prior.alpha"][2]
+    model = PowerModel(scaled, variance) if given["ff"] == "power" else LogisticModel(expit(3 + scaled), variance)
+    found = model.mean_curve(np.array([given["n"]]), np.array([given["tox"]]))[0]
+    assert found == pytest.approx(np.array(expected["dose.mean"]), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        c
+        for c in cases("trialr_mcmc.json")
+        if c["input"]["fn"] == "stan_crm" and c["input"]["model"] != "logistic_gamma"
+    ],
+)
+def test_the_posterior_mean_of_the_curve_is_that_of_trialr(case):
+    """20,000 draws: means were checked within .006 of a dense grid."""
+    given, expected = case["input"], case["output"]
+    model = {"empiric": "power", "logistic": "logistic"}[given["model"]]
+    design = crm(
+        5,
+        target=given["target"],
+        skeleton=given["skeleton"],
+        model=model,
+        prior_variance=given["beta_sd"] ** 2,
+        curve="posterior_mean",
+    )
+    n, dlt = [0] * 5, [0] * 5
+    for cohort in parse(given["outcomes"], design.grid):
+        n[cohort.regimen] += len(cohort.letters)
+        dlt[cohort.regimen] += cohort.letters.count("T")
+    tally = Tally.of(n=[n], dlt=[dlt], current=[0])
+    assert design.estimates(tally).curve[0] == pytest.approx(np.array(expected["prob_tox"]), abs=0.008)
+    assert (np.flatnonzero(design.select(tally)[0]) + 1).tolist() == [expected["recommended_dose"]]
+
+
+@pytest.mark.parametrize("case", [c for c in cases("ubcrm.json") if c["input"]["fn"] == "Crm"])
+def test_power_curves_are_those_of_ubcrm(case):
+    """Its 1.34 is the standard deviation; its other models and estimates are not the CRM's here."""
+    given, expected = case["input"], case["output"]
+    how = {"fpost": {}, "ppostp": {"curve": "posterior_mean"}, None: {"estimate": "mle"}}
+    if given.get("model", "power") != "power" or given.get("method") not in how:
+        return
+    design = crm(5, target=given["target"], skeleton=given["prior"], prior_variance=1.34**2, **how[given.get("method")])
+    tally = Tally.of(n=[given["npt"]], dlt=[given["ndlt"]], current=[given["lastdose"] - 1])
+    assert design.posterior(tally).curve[0] == pytest.approx(np.array(expected["prob"]), abs=1e-6)
+
+
 DESIGNS = {
     "get_dfcrm": {},
     "get_dfcrm %>% dont_skip_doses(when_escalating=TRUE, when_deescalating=FALSE)": {"no_skipping": True},
@@ -428,6 +478,7 @@ def test_variant_is_named(options, label):
         {"two_stage": True, "stage_one": (0, 1)},
         {"stop_above": 0.3, "stop_certainty": 0.4},
         {"settled_after": 0},
+        {"estimate": "mle", "curve": "posterior_mean"},
         {"interval": 1.0},
     ],
 )
