@@ -68,6 +68,7 @@ def exact() -> None:
         study = load("textbook-5-doses", design=name)
         compiled(f"{study.protocol.rule.design.title}, 5 doses, N=30", study)
     compiled("power CRM, 5 doses, N=30", load("textbook-5-doses", design="crm"))
+    compiled("BLRM with overdose control, 5 doses, N=30", load("textbook-5-doses", design="blrm"))
     compiled("3+3 dose then frequency, 5x3 grid", load("nct05672420"))
     row("BOIN get.oc of R, 10,000 trials of one scenario", f"{PEERS['boin_get_oc']:.1f} s", "peer figure, Monte Carlo")
     truth = textbook.truth(textbook.scenarios[0]).probability
@@ -101,6 +102,17 @@ def calendar() -> None:
     row(
         "calendar engine, NCT07212335, 10,000 trials", f"{seconds:.1f} s", f"{10_000 / seconds:,.0f} trials/s, one core"
     )
+    for name, options in (
+        ("TITE-CRM", {"design": "tite_crm"}),
+        ("TITE-CRM, cohorts of one", {"design": "tite_crm", "overrides": ["protocol.cohort_size=1"]}),
+        ("TITE-BOIN", {"design": "tite_boin"}),
+        ("rolling six", {"design": "rolling_six"}),
+    ):
+        study = load("textbook-5-doses", **options)
+        engine = CalendarEngine(study.protocol, study.scenarios[0], study.truth(study.scenarios[0]))
+        engine.run(1, 0, 20)
+        seconds = best(lambda engine=engine: engine.run(1, 0, 300), 3)
+        row(f"calendar engine, {name}, 5 doses, N=30", f"{300 / seconds:,.0f} trials/s", "one core, windows open")
     for trials in (2_000, 8_000):
         tracemalloc.start()
         engine.run(1, 0, trials)

@@ -65,9 +65,15 @@ class Ladder:
         level_of[self.index] = np.arange(len(self), dtype=np.int32)
         return level_of
 
+    def level_of(self, regimen: Counts) -> Counts:
+        """Level of each regimen, counted from 0, and -1 off the ladder, where regimen -1 is too."""
+        # the last entry is off the ladder, and -1 is the last entry
+        level: Counts = self._level_of[np.minimum(regimen, len(self._level_of) - 1)]
+        return level
+
     def position(self, regimen: Counts) -> Counts:
         """Level of each regimen, counted from 0; raises OutcomeError for one that is not on the ladder."""
-        level: Counts = self._level_of[np.minimum(regimen, len(self._level_of) - 1)]
+        level = self.level_of(regimen)
         if level.size and level.min() < 0:
             raise OutcomeError(
                 "the regimen now open is not on the ladder this design climbs: "

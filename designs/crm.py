@@ -1,32 +1,47 @@
-"""CRM, the continual reassessment method with the power model, along one axis.
+"""CRM, the continual reassessment method, along one axis.
 
 One parameter beta describes every level. The skeleton s_k is the DLT probability thought likely
 at level k before the trial, and the model bends it::
 
-    p_k(beta) = s_k ** exp(beta),    beta ~ N(0, prior variance)
+    power       p_k(beta) = s_k ** exp(beta)
+    logistic    logit p_k(beta) = a + exp(beta) (logit s_k - a),    a = 3 unless stated
 
-After each cohort beta is re-estimated by its posterior mean, the curve p_k is read off at that
-value, and the level closest to the target is recommended. When two levels are equally close the
-lower one is taken; when every level is at or below the target the highest is recommended, when
-every level is at or above it the lowest.
+with beta ~ N(0, prior variance). After each cohort beta is re-estimated by its posterior mean, the
+curve p_k is read off at that value, and the level closest to the target is recommended. When two
+levels are equally close the lower one is taken; when every level is at or below the target the
+highest is recommended, when every level is at or above it the lowest.
+
+``estimate: mle`` takes the maximum of the likelihood instead. It exists only once there is a DLT
+and a participant without one, so escalation has two stages: level by level (or along
+``stage_one``) until the first DLT, then by the model. ``two_stage`` does the same before a Bayesian
+second stage.
 
 Where the rule departs from the 1990 paper, following later practice and R package dfcrm:
 
-* power model and normal prior with variance 1.34 instead of hyperbolic tangent model and
+* power or logistic model and normal prior with variance 1.34 instead of hyperbolic tangent model and
   exponential prior; the curve is the model at the posterior mean of beta (plug-in), not the
-  posterior mean of the curve;
+  posterior mean of the curve, unless ``curve: posterior_mean`` asks for it;
 * ``no_skipping`` and ``coherent`` restrict the way up, as in Goodman, Zahurak & Piantadosi (1995)
-  and Cheung (2005). De-escalation is not restricted;
-* the first cohort is treated at the protocol's starting level, not at the prior MTD.
+  and Cheung (2005). De-escalation is not restricted unless ``no_skipping_down`` is set;
+* the first cohort is treated at the protocol's starting level, not at the prior MTD;
+* when every participant had a DLT the maximum of the likelihood lies at infinity; the lowest level
+  is then recommended (dfcrm refuses to estimate).
 
-At the end the level closest to the target given all data is selected, without the two
-restrictions, even when nobody was treated there; only a trial without any outcome selects
-nothing. The design does not stop by itself: put a
-``too_toxic`` guard beside it where the lowest level may be unsafe.
+The trial ends by itself in two cases, both off unless asked for. ``stop_above``: the lowest level
+is above that DLT probability with ``stop_certainty``; nothing is selected. ``settled_after``: with
+probability ``settled_certainty`` or more the outcomes of that many further participants at the
+recommended level would not change the recommendation, after O'Quigley & Reiner (1998). They look at
+every path of the remaining participants; here all of them are treated at the recommended level, with
+its estimated DLT probability. A ``stop_at_n`` guard ends the trial at a number of participants.
+
+At the end the level closest to the target given all data is selected, without the restrictions,
+even when nobody was treated there; only a trial without any outcome selects nothing.
 
 References
 ----------
 O'Quigley J, Pepe M, Fisher L (1990) Biometrics 46:33-48, doi:10.2307/2531628.
+O'Quigley J, Shen LZ (1996) Biometrics 52:673-684, doi:10.2307/2532905 (maximum likelihood, two stages).
+O'Quigley J, Reiner E (1998) Biometrika 85:741-748, doi:10.1093/biomet/85.3.741 (stopping).
 Lee SM, Cheung YK (2009) Clin Trials 6:227-238, doi:10.1177/1740774509105076 (the skeleton).
 Goodman SN, Zahurak ML, Piantadosi S (1995) Stat Med 14:1149-1161, doi:10.1002/sim.4780141102.
 Cheung YK (2005) Biometrika 92:863-873, doi:10.1093/biomet/92.4.863.
@@ -48,8 +63,8 @@ Three participants without DLT at level 1 make beta positive and the curve lower
 closest to the target, but the next cohort may only go to level 2.
 
 >>> seen = Tally.of(n=[[3, 0, 0]], dlt=[[0, 0, 0]], current=[0], cohort_n=[3], cohort_dlt=[0])
->>> belief = design.estimates(seen)
->>> belief.mean.round(2), belief.curve.round(2)
+>>> belief = design.posterior(seen)
+>>> belief.beta.round(2), belief.curve.round(2)
 (array([0.71]), array([[0.02, 0.06, 0.12]]))
 >>> decision = design.decide(seen)
 >>> int(decision.regimen[0]) + 1, design.reasons[decision.reason[0]].code
@@ -59,153 +74,59 @@ closest to the target, but the next cohort may only go to level 2.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import log
-from typing import ClassVar, Literal
+from statistics import NormalDist
+from typing import ClassVar
 
 import numpy as np
-from pydantic import Field, model_validator
+from scipy.special import ndtr
+from scipy.stats import binom
 
 from designs.axis import ladder_along
+from designs.crm_model import LogisticModel, OneParameterModel, Partial, PowerModel, indifference_skeleton
+from designs.crm_parameters import REASONS, CrmParameters
 from escalation.decision import Action, Decisions, Reason
-from escalation.design import Design, Parameters, SafetyProperty, Setting
+from escalation.design import Design, Estimates, SafetyProperty, Setting
 from escalation.errors import DesignError
 from escalation.tally import Bools, Counts, Floats, Tally
 
 _TIE = 1e-10
 """Distances to the target closer than this are a tie: rounding never picks the level."""
 
-_CHUNK = 64
-"""Rows integrated at once: few enough to stay in cache, and for the matrix product to stay on one thread."""
 
+_CASES = (
+    "crm.lowest_too_toxic",
+    "crm.nobody_yet",
+    "crm.stage_one",
+    "crm.settled",
+    "crm.closest_is_current",
+    "crm.one_level_down_at_a_time",
+    "crm.closest_is_lower",
+    "crm.incoherent_escalation",
+    "crm.untried",
+    "crm.one_level_at_a_time",
+    "crm.closest_is_higher",
+)
+"""Reasons of the decision in the order its cases are tried."""
 
-class CrmParameters(Parameters):
-    """Parameters of the CRM with the power model."""
-
-    target: float = Field(default=0.25, gt=0, lt=1, description="Target DLT probability.")
-    skeleton: tuple[float, ...] | None = Field(
-        default=None,
-        description="Prior DLT probability of each level, increasing; from halfwidth and prior_mtd if left out.",
-    )
-    halfwidth: float = Field(
-        default=0.05,
-        gt=0,
-        description="Half width delta of the indifference interval target - delta to target + delta of the skeleton.",
-    )
-    prior_mtd: int | None = Field(
-        default=None,
-        ge=1,
-        description="Level nu whose prior DLT probability is the target, counted from 1; "
-        "the middle level (the lower of two) if left out.",
-    )
-    # the bounds keep the prior inside the quadrature's range and wider than its step
-    prior_variance: float = Field(
-        default=1.34, ge=0.01, le=4, description="Variance of the normal prior of beta, from .01 to 4."
-    )
-    no_skipping: bool = Field(
-        default=True, description="Go up one level at a time, and only from a level that was tried."
-    )
-    coherent: bool = Field(
-        default=True, description="Do not go up straight after a cohort whose DLT rate is at or above the target."
-    )
-    axis: Literal["dose", "frequency"] | None = Field(
-        default=None,
-        description="The axis to climb. Needed on a grid, where the other axis stays at the starting level.",
-    )
-
-    @model_validator(mode="after")
-    def _usable(self) -> CrmParameters:
-        if self.skeleton is None:
-            if not 0 < self.target - self.halfwidth < self.target + self.halfwidth < 1:
-                raise ValueError(
-                    f"halfwidth {self.halfwidth:g} takes the indifference interval around the target "
-                    f"{self.target:g} out of 0 to 1: lower halfwidth"
-                )
-            return self
-        rising = all(a < b for a, b in zip(self.skeleton, self.skeleton[1:], strict=False))
-        if not (rising and all(0 < p < 1 for p in self.skeleton)):
-            raise ValueError("skeleton must increase from level to level and lie between 0 and 1: correct its entries")
-        return self
-
-
-def indifference_skeleton(target: float, halfwidth: float, prior_mtd: int, levels: int) -> Floats:
-    """The skeleton whose neighbouring levels meet at the edges of the indifference interval.
-
-    At the value of beta that puts level k at target - delta, level k+1 lies at target + delta, for
-    every k; level ``prior_mtd`` (counted from 1) has the target itself.
-
-    Examples
-    --------
-    >>> indifference_skeleton(0.25, 0.05, prior_mtd=3, levels=5).round(3)
-    array([0.084, 0.157, 0.25 , 0.355, 0.46 ])
-    """
-    ratio = log(target + halfwidth) / log(target - halfwidth)
-    skeleton: Floats = np.exp(log(target) * ratio ** (np.arange(1.0, levels + 1) - prior_mtd))
-    return skeleton
-
-
-class PowerModel:
-    """The posterior of beta in p_k = s_k ** exp(beta), beta ~ N(0, variance), for rows of counts.
-
-    By the trapezoid rule on a fixed grid over (-10, 10). For a smooth integrand that is already
-    gone at both ends this rule converges faster than any power of its step, as long as the step
-    is no wider than about the posterior standard deviation: the moments are good to 1e-9 (to 1e-6
-    at the largest prior variance, 4, whose tails reach the ends). Gauss-Hermite nodes placed by
-    the prior miss a posterior that has moved away from it.
-
-    Parameters
-    ----------
-    skeleton
-        (L,) prior DLT probabilities.
-    variance
-        Prior variance of beta.
-    """
-
-    def __init__(self, skeleton: Floats, variance: float) -> None:
-        beta = np.linspace(-10.0, 10.0, 401)
-        log_dlt = np.exp(beta) * np.log(skeleton)[:, None]
-        # log(1 - p) through expm1, so that p close to 1 keeps its digits
-        log_no_dlt = np.log(-np.expm1(log_dlt))
-        self.skeleton = skeleton
-        self._log_prior = -(beta**2) / (2 * variance)
-        self._log_outcomes = np.concatenate([log_dlt, log_no_dlt])
-        weight = np.ones_like(beta)
-        weight[[0, -1]] = 0.5
-        self._powers = weight[:, None] * np.stack([np.ones_like(beta), beta, beta**2], axis=1)
-
-    def moments(self, n: Counts, dlt: Counts) -> tuple[Floats, Floats]:
-        """Posterior mean and variance of beta, (S,) each, from (S, L) counts."""
-        outcomes = np.concatenate([dlt, n - dlt], axis=1).astype(float)
-        sums = np.empty((len(outcomes), 3))
-        for first in range(0, len(outcomes), _CHUNK):
-            rows = slice(first, first + _CHUNK)
-            density = outcomes[rows] @ self._log_outcomes
-            density += self._log_prior
-            # relative to the highest point: with many participants the likelihood itself underflows
-            density -= density.max(axis=1, keepdims=True)
-            np.exp(density, out=density)
-            sums[rows] = density @ self._powers
-        mean = sums[:, 1] / sums[:, 0]
-        return mean, sums[:, 2] / sums[:, 0] - mean**2
-
-    def curve(self, beta: Floats) -> Floats:
-        """DLT probabilities of the levels at given values of beta: (S, L)."""
-        probabilities: Floats = self.skeleton ** np.exp(beta)[:, None]
-        return probabilities
+_STOP = np.int32(Action.STOP)
+_MOVES = np.array([Action.STAY, Action.ESCALATE, Action.DE_ESCALATE], dtype=np.int32)
+"""Actions by the sign of the move: none, up and, from the end, down."""
 
 
 @dataclass(frozen=True, slots=True)
-class CrmEstimates:
+class CrmPosterior:
     """What the model believes, one row per trial.
 
     Attributes
     ----------
-    mean, variance
-        (S,) posterior mean and variance of beta.
+    beta, variance
+        (S,) estimate of beta and its variance: posterior mean and variance, or the maximum of the
+        likelihood and the inverse of its curvature there.
     curve
-        (S, K) DLT probabilities at the posterior mean of beta, NaN at regimens off the ladder.
+        (S, K) DLT probabilities compared with the target, NaN at regimens off the ladder.
     """
 
-    mean: Floats
+    beta: Floats
     variance: Floats
     curve: Floats
 
@@ -223,56 +144,23 @@ class Crm(Design[CrmParameters]):
     Parameters = CrmParameters
     any_tally: ClassVar[bool] = True
     uses_last_cohort: ClassVar[bool] = True
-    reasons: ClassVar[tuple[Reason, ...]] = (
-        Reason(
-            "crm.closest_is_higher",
-            "A higher level is estimated closest to the target: escalate.",
-            "The model was refitted to all outcomes at all levels. On the fitted curve a higher level has the "
-            "DLT probability closest to the target, so the next cohort is treated there.",
-        ),
-        Reason(
-            "crm.closest_is_current",
-            "This level is estimated closest to the target: stay.",
-            "The model was refitted to all outcomes at all levels. On the fitted curve this level has the DLT "
-            "probability closest to the target (or ties with the level above, and ties go to the lower level).",
-        ),
-        Reason(
-            "crm.closest_is_lower",
-            "A lower level is estimated closest to the target: de-escalate.",
-            "The model was refitted to all outcomes at all levels. The curve has moved up so far that a lower level "
-            "is now closest to the target. The way down is not restricted.",
-        ),
-        Reason(
-            "crm.one_level_at_a_time",
-            "A level further up is estimated closest to the target; go up one level only.",
-            "Few outcomes at low levels move the whole curve, and the model may ask for a level several steps away. "
-            "No level is skipped: the next cohort goes one level up and the model is asked again.",
-        ),
-        Reason(
-            "crm.incoherent_escalation",
-            "A higher level is estimated closest, but the last cohort's DLT rate was at or above the target: stay.",
-            "The model pools all outcomes and can still favour a higher level right after DLTs. Going up then would "
-            "answer toxicity with more treatment, so this cohort stays and its outcomes are awaited.",
-        ),
-        Reason(
-            "crm.untried",
-            "A higher level is estimated closest, but nobody is evaluable at this one: stay.",
-            "Levels are not skipped, and going up from a level without any outcome would skip it. The next cohort is "
-            "treated here first.",
-        ),
-        Reason(
-            "crm.nobody_yet",
-            "Nobody is evaluable yet: treat the cohort at this level.",
-            "Without any outcome the model only repeats the prior. The protocol, not the prior, says where the "
-            "first cohort is treated.",
-        ),
-    )
+    reasons: ClassVar[tuple[Reason, ...]] = REASONS
 
     def __init__(self, parameters: CrmParameters, setting: Setting) -> None:
         super().__init__(parameters, setting)
         self.ladder = ladder_along(setting, parameters.axis)
         self.skeleton = self._skeleton()
-        self.model = PowerModel(self.skeleton, parameters.prior_variance)
+        self.model = self._model()
+        self._stage_one = self._list_of_stage_one()
+        self._regimens = self.ladder.index.astype(np.int32)
+        self._reasons = np.array([self.cite(code) for code in _CASES], dtype=np.int32)
+        self._ends = np.array([self.reasons[reason].stop is not None for reason in self._reasons])
+
+    def _model(self) -> OneParameterModel:
+        parameters = self.parameters
+        if parameters.model == "power":
+            return PowerModel(self.skeleton, parameters.prior_variance)
+        return LogisticModel(self.skeleton, parameters.prior_variance, parameters.intercept)
 
     def _skeleton(self) -> Floats:
         parameters, levels = self.parameters, len(self.ladder)
@@ -289,7 +177,8 @@ class Crm(Design[CrmParameters]):
             raise DesignError(
                 "protocol.design.prior_mtd", f"level {prior_mtd} does not exist", f"use a level from 1 to {levels}"
             )
-        skeleton = indifference_skeleton(parameters.target, parameters.halfwidth, prior_mtd, levels)
+        intercept = parameters.intercept if parameters.model == "logistic" else None
+        skeleton = indifference_skeleton(parameters.target, parameters.halfwidth, prior_mtd, levels, intercept)
         if skeleton[0] < 1e-12 or skeleton[-1] > 1 - 1e-12:
             raise DesignError(
                 "protocol.design.halfwidth",
@@ -298,63 +187,140 @@ class Crm(Design[CrmParameters]):
             )
         return skeleton
 
+    def _list_of_stage_one(self) -> Counts | None:
+        listed = self.parameters.stage_one
+        if listed is None:
+            return None
+        start = int(self.ladder.position(np.array([self.start], dtype=np.int32))[0]) + 1
+        if max(listed) > len(self.ladder) or listed[0] != start:
+            raise DesignError(
+                "protocol.design.stage_one",
+                f"it starts at level {listed[0]} and reaches level {max(listed)}",
+                f"start it at level {start}, where the protocol starts, and stay within {len(self.ladder)} levels",
+            )
+        return np.array(listed, dtype=np.int32) - 1
+
     @property
     def lowest(self) -> int:
         return self.ladder.regimens[0]
 
     @property
+    def line(self) -> tuple[int, ...]:
+        """The levels from the start upwards."""
+        levels = self.ladder.regimens
+        return levels[levels.index(self.start) :]
+
+    @property
     def variant(self) -> str:
-        """The model and the restrictions that are off."""
+        """The model and the switches that are not at their default."""
         parameters = self.parameters
-        free = (
-            (parameters.no_skipping, "levels may be skipped"),
-            (parameters.coherent, "escalation after DLTs allowed"),
+        named = (
+            (parameters.estimate == "mle", "maximum likelihood"),
+            (parameters.curve == "posterior_mean", "posterior mean of the curve"),
+            (parameters.staged, "two-stage"),
+            (not parameters.no_skipping, "levels may be skipped"),
+            (parameters.no_skipping_down, "no skipping down"),
+            (not parameters.coherent, "escalation after DLTs allowed"),
+            (parameters.stop_above is not None, f"stops above {parameters.stop_above or 0:g}"),
+            (parameters.settled_after is not None, f"stops when settled for {parameters.settled_after}"),
+            (parameters.exceedance == "normal", "normal approximation"),
         )
-        return ", ".join(["power model", *(name for kept, name in free if not kept)])
+        return ", ".join([f"{parameters.model} model", *(name for on, name in named if on)])
+
+    def constants(self) -> dict[str, float | str | list[float]]:
+        """The skeleton in force, and the prior."""
+        parameters = self.parameters
+        named: dict[str, float | str | list[float]] = {"skeleton": self.skeleton.tolist()}
+        if parameters.model == "logistic":
+            named["intercept"] = parameters.intercept
+        return named | {"prior_variance": parameters.prior_variance}
 
     def decide(self, tally: Tally) -> Decisions:
-        """The level closest to the target, held back by the two restrictions, in every row."""
-        parameters = self.parameters
+        """The level closest to the target, held back by the restrictions, in every row."""
+        parameters, nowhere = self.parameters, np.zeros(tally.rows, dtype=bool)
         level = self.ladder.position(tally.current)
         best = self._closest(tally)
-        tried = tally.at_current(tally.n) > 0
-        toxic = self._toxic_cohort(tally) if parameters.coherent else np.zeros(tally.rows, dtype=bool)
-        skips = best > level + 1 if parameters.no_skipping else np.zeros(tally.rows, dtype=bool)
-        higher = best > level
+        tried = tally.at_current(self._treated(tally)) > 0
+        toxic = self._toxic_cohort(tally) if parameters.coherent else nowhere
+        skips = best > level + 1 if parameters.no_skipping else nowhere
+        falls = best < level - 1 if parameters.no_skipping_down else nowhere
+        higher, anybody = best > level, self._anybody(tally)
+        first, first_level = self._in_stage_one(tally, level)
 
-        # the first case that holds decides
+        # the first case that holds decides; the reasons of the cases are in _CASES
         cases = (
-            ("crm.nobody_yet", ~self._anybody(tally), level),
-            ("crm.closest_is_current", best == level, level),
-            ("crm.closest_is_lower", best < level, best),
-            ("crm.incoherent_escalation", higher & toxic, level),
-            ("crm.untried", higher & ~tried & parameters.no_skipping, level),
-            ("crm.one_level_at_a_time", skips, level + 1),
-            ("crm.closest_is_higher", higher, best),
+            (anybody & self._too_toxic(tally), level),
+            (~anybody, level),
+            (first, first_level),
+            (self._settled(tally, level, best), level),
+            (best == level, level),
+            (falls, level - 1),
+            (best < level, best),
+            (higher & toxic, level),
+            (higher & ~tried & parameters.no_skipping, level),
+            (skips, level + 1),
+            (higher, best),
         )
-        case = np.argmax(np.stack([holds for _, holds, _ in cases]), axis=0)
-        target = np.choose(case, [there for _, _, there in cases])
-        action = np.where(target > level, Action.ESCALATE, np.where(target < level, Action.DE_ESCALATE, Action.STAY))
+        case = np.argmax(np.array([holds for holds, _ in cases]), axis=0)
+        target = np.array([there for _, there in cases])[case, np.arange(tally.rows)]
+        ends = self._ends[case]
+        action = np.where(ends, _STOP, _MOVES[np.sign(target - level)])
         return Decisions(
-            action=action.astype(np.int32),
-            regimen=self.ladder.index[target].astype(np.int32),
-            size=np.full(tally.rows, self.setting.cohort_size, dtype=np.int32),
-            reason=np.array([self.cite(code) for code, _, _ in cases], dtype=np.int32)[case],
+            action=action,
+            regimen=np.where(ends, tally.current, self._regimens[target]),
+            size=np.where(ends, np.int32(0), np.int32(self.setting.cohort_size)),
+            reason=self._reasons[case],
         )
 
     def select(self, tally: Tally) -> Bools:
         """The level closest to the target given all data, tried or not; none when nobody was evaluable."""
-        return self.ladder.mark(self._closest(tally), self._anybody(tally), self.grid.size)
+        best = self._closest(tally)
+        first, first_level = self._in_stage_one(tally, self.ladder.position(tally.current))
+        return self.ladder.mark(np.where(first, first_level, best), self._anybody(tally), self.grid.size)
 
-    def estimates(self, tally: Tally) -> CrmEstimates:
-        """Posterior mean and variance of beta and the curve at the mean, in every row."""
-        mean, variance = self._moments(tally)
-        return CrmEstimates(mean, variance, self.ladder.spread(self.model.curve(mean), self.grid.size))
+    def posterior(self, tally: Tally) -> CrmPosterior:
+        """The estimate of beta, its variance and the curve in force, in every row."""
+        n, dlt, partial = self._seen(tally)
+        if self.parameters.estimate == "mle":
+            beta = self.model.most_likely(n, dlt, partial)
+            variance = self.model.variance_at(beta, n, dlt, partial)
+        else:
+            beta, variance = self.model.moments(n, dlt, partial)
+        if self.parameters.curve == "posterior_mean":
+            curve = self.model.mean_curve(n, dlt, partial)
+        else:
+            curve = self.model.curve(beta)
+        return CrmPosterior(beta, variance, self.ladder.spread(curve, self.grid.size))
+
+    def estimates(self, tally: Tally) -> Estimates:
+        """The curve at the estimate of beta, and the model at the ends of an equal-tailed interval of beta."""
+        parameters, found = self.parameters, self.posterior(tally)
+        tail = (1 - parameters.interval) / 2
+        if self._normal:
+            spread = NormalDist().inv_cdf(1 - tail) * np.sqrt(found.variance)
+            low, high = found.beta - spread, found.beta + spread
+        else:
+            low, high = self.model.quantiles(np.array([tail, 1 - tail]), *self._seen(tally)).T
+        # a larger beta makes the curve lower
+        lower, upper = self.model.curve(np.minimum(high, 700)), self.model.curve(low)
+        at = "maximum likelihood estimate" if parameters.estimate == "mle" else "posterior mean"
+        named = f"{parameters.model} model at the {at} of beta"
+        if parameters.curve == "posterior_mean":
+            named = f"posterior mean of the {parameters.model} model"
+        of = "normal interval of beta" if self._normal else "credible interval of beta"
+        return Estimates(
+            curve=found.curve,
+            lower=self.ladder.spread(lower, self.grid.size),
+            upper=self.ladder.spread(upper, self.grid.size),
+            level=parameters.interval,
+            method=f"{named}; {of}",
+            parameters={"beta": found.beta, "variance": found.variance},
+        )
 
     def properties(self) -> tuple[SafetyProperty, ...]:
         """What the restrictions in force promise about every decision."""
         promised = []
-        if self.parameters.no_skipping:
+        if self.parameters.no_skipping and self.parameters.stage_one is None:
             promised.append(SafetyProperty("never goes up more than one level at a time", self._skips))
         if self.parameters.coherent:
             promised.append(
@@ -362,25 +328,102 @@ class Crm(Design[CrmParameters]):
                     "never escalates straight after a cohort with a DLT rate at or above the target", self._incoherent
                 )
             )
+        if self.parameters.stop_above is not None:
+            promised.append(
+                SafetyProperty(
+                    f"never treats anyone once the lowest level is above {self.parameters.stop_above:g} "
+                    f"with certainty {self.parameters.stop_certainty:g}",
+                    lambda tally, decisions: self._anybody(tally) & self._too_toxic(tally) & ~decisions.stops,
+                )
+            )
         return tuple(promised)
 
-    def _moments(self, tally: Tally) -> tuple[Floats, Floats]:
-        return self.model.moments(tally.n[:, self.ladder.index], tally.dlt[:, self.ladder.index])
+    def _seen(self, tally: Tally) -> tuple[Counts, Counts, Partial | None]:
+        """What enters the likelihood: (S, L) evaluable participants and DLTs, and participants in follow-up."""
+        return tally.n[:, self.ladder.index], tally.dlt[:, self.ladder.index], None
+
+    def _treated(self, tally: Tally) -> Counts:
+        """Participants that count as treated at each regimen: (S, K)."""
+        return tally.n
 
     def _anybody(self, tally: Tally) -> Bools:
-        anybody: Bools = tally.n[:, self.ladder.index].sum(axis=1) > 0
+        anybody: Bools = self._treated(tally)[:, self.ladder.index].sum(axis=1) > 0
         return anybody
+
+    @property
+    def _normal(self) -> bool:
+        """Whether intervals are those of a normal distribution of beta."""
+        return self.parameters.exceedance == "normal" or self.parameters.estimate == "mle"
+
+    def _curve(self, n: Counts, dlt: Counts, partial: Partial | None) -> Floats:
+        """The DLT probabilities that are compared with the target: (S, L)."""
+        if self.parameters.curve == "posterior_mean":
+            return self.model.mean_curve(n, dlt, partial)
+        if self.parameters.estimate == "mle":
+            return self.model.curve(self.model.most_likely(n, dlt, partial))
+        return self.model.curve(self.model.moments(n, dlt, partial)[0])
 
     def _closest(self, tally: Tally) -> Counts:
         """Level closest to the target on the fitted curve, counted from 0, ties to the lower: (S,)."""
-        curve, target = self.model.curve(self._moments(tally)[0]), self.parameters.target
+        return self._closest_on(self._curve(*self._seen(tally)))
+
+    def _closest_on(self, curve: Floats) -> Counts:
+        target = self.parameters.target
         # the curve increases: only the last level at or below the target and the first above it can be closest
-        above = np.minimum((curve <= target).sum(axis=1), len(self.ladder) - 1)
-        below = np.maximum((curve <= target).sum(axis=1) - 1, 0)
-        rows = np.arange(tally.rows)
+        under = (curve <= target).sum(axis=1)
+        above, below = np.minimum(under, len(self.ladder) - 1), np.maximum(under - 1, 0)
+        rows = np.arange(len(curve))
         nearer = np.abs(curve[rows, above] - target) < np.abs(curve[rows, below] - target) - _TIE
         closest: Counts = np.where(nearer, above, below).astype(np.int32)
         return closest
+
+    def _in_stage_one(self, tally: Tally, level: Counts) -> tuple[Bools, Counts]:
+        """Rows still in the first stage, and the level of their next cohort."""
+        if not self.parameters.staged:
+            return np.zeros(tally.rows, dtype=bool), level
+        first = tally.dlt[:, self.ladder.index].sum(axis=1) == 0
+        if self._stage_one is None:
+            tried = tally.at_current(self._treated(tally)) > 0
+            return first, np.where(tried, np.minimum(level + 1, len(self.ladder) - 1), level).astype(np.int32)
+        number = self._treated(tally)[:, self.ladder.index].sum(axis=1)
+        return first, self._stage_one[np.minimum(number, len(self._stage_one) - 1)]
+
+    def _too_toxic(self, tally: Tally) -> Bools:
+        """Rows in which the lowest level is above the limit with the certainty asked for."""
+        limit = self.parameters.stop_above
+        if limit is None:
+            return np.zeros(tally.rows, dtype=bool)
+        cut, seen = self.model.cut(0, limit), self._seen(tally)
+        if self.parameters.exceedance == "normal":
+            mean, variance = self.model.moments(*seen)
+            above = ndtr((cut - mean) / np.sqrt(variance))
+        else:
+            above = self.model.below(cut, *seen)
+        toxic: Bools = above > self.parameters.stop_certainty
+        return toxic
+
+    def _settled(self, tally: Tally, level: Counts, best: Counts) -> Bools:
+        """Rows in which further participants at the recommended level would hardly change the recommendation."""
+        more, settled = self.parameters.settled_after, np.zeros(tally.rows, dtype=bool)
+        if more is None:
+            return settled
+        rows = np.flatnonzero((best == level) & (tally.at_current(tally.n) > 0))
+        if not rows.size:
+            return settled
+        n, dlt, partial = self._seen(tally.take(rows))
+        chosen = best[rows]
+        each = np.arange(len(rows))
+        p = self._curve(n, dlt, partial)[each, chosen]
+        n = n.copy()
+        n[each, chosen] += more
+        unchanged = np.zeros(len(rows))
+        for further in range(more + 1):
+            worse = dlt.copy()
+            worse[each, chosen] += further
+            same = self._closest_on(self._curve(n, worse, partial)) == chosen
+            unchanged += same * binom.pmf(further, more, p)
+        settled[rows] = unchanged >= self.parameters.settled_certainty
+        return settled
 
     def _toxic_cohort(self, tally: Tally) -> Bools:
         """Rows whose last cohort had a DLT rate at or above the target; none where nobody of it was evaluable."""
@@ -392,5 +435,6 @@ class Crm(Design[CrmParameters]):
         return broken
 
     def _incoherent(self, tally: Tally, decisions: Decisions) -> Bools:
-        broken: Bools = self._toxic_cohort(tally) & (decisions.action == Action.ESCALATE)
+        stage_one = decisions.reason == self.cite("crm.stage_one")
+        broken: Bools = self._toxic_cohort(tally) & (decisions.action == Action.ESCALATE) & ~stage_one
         return broken

@@ -4,6 +4,10 @@ A decision is *ripe* when every completion of the outcomes still open leads to t
 The same rule serves the calendar engine, the ``decide`` command and live conduct; it gives early
 decisions (two DLTs in the first two of a 3+3 cohort) and the look-ahead over pending participants.
 Pending is not negative.
+
+Designs that read follow-up times are asked with the windows open, as they stand on a day, and say
+themselves when to wait. Selecting a regimen waits for every window all the same. Where the protocol
+waits for complete windows they are asked like every other design.
 """
 
 from __future__ import annotations
@@ -13,9 +17,9 @@ from itertools import product
 
 import numpy as np
 
-from escalation.decision import Action
+from escalation.decision import Action, Decisions
 from escalation.rule import Rule
-from escalation.tally import Tally
+from escalation.tally import Bools, Tally
 from escalation.trial import TrialState
 
 COHORT_OPEN = "trial.cohort_open"
@@ -110,8 +114,18 @@ class Advisor:
     windows_complete: bool = False
     _known: dict[tuple[object, ...], Advice] = field(default_factory=dict)
 
-    def advise(self, state: TrialState) -> Advice:
-        """What the rule says to the trial as it stands."""
+    @property
+    def by_clock(self) -> bool:
+        """Whether decisions are taken with windows open, on what was followed up to the day."""
+        return self.rule.design.needs_clock and not self.windows_complete
+
+    def advise(self, state: TrialState, day: int | None = None) -> Advice:
+        """What the rule says to the trial as it stands on a day, the latest heard of when None.
+
+        The day matters only to designs that read follow-up times.
+        """
+        if self.by_clock and state.stage == "escalation":
+            return self._by_the_clock(state, day)
         key = state.key()
         advice = self._known.get(key)
         if advice is None:
@@ -154,6 +168,47 @@ class Advisor:
         if places:
             return Advice(Action.STAY, state.regimen, places, (COHORT_OPEN,), open_at=open_at, outlook=outlook)
         return Advice(Action.WAIT, state.regimen, 0, (OUTCOMES_PENDING,), open_at=open_at, outlook=outlook)
+
+    def _by_the_clock(self, state: TrialState, day: int | None) -> Advice:
+        """The decision of a design that reads follow-up times, with windows open."""
+        tally = state.tally(day)
+        decisions = self.rule.decide(tally)
+        stops = bool(decisions.stops[0])
+        selected = self.rule.select(tally, decisions.reason) if stops else np.zeros(tally.n.shape, dtype=bool)
+        verdict = self._verdict(decisions, selected, 0, state.regimen)
+        places = state.open_places
+        open_at = tuple((k, count) for k, count in enumerate(state.pending) if count)
+        reason = self.rule.reasons[int(decisions.reason[0])]
+        retreats = verdict.action == Action.DE_ESCALATE or (stops and not reason.selects)
+        if places and not retreats:
+            return Advice(Action.STAY, state.regimen, places, (COHORT_OPEN,), open_at=open_at)
+        if any(state.pending) and stops and not retreats:
+            return Advice(Action.WAIT, state.regimen, 0, (OUTCOMES_PENDING,), open_at=open_at)
+        if verdict.action == Action.WAIT:
+            return Advice(Action.WAIT, state.regimen, 0, (reason.code,), open_at=open_at)
+        return Advice(
+            verdict.action,
+            verdict.regimen,
+            verdict.size,
+            (reason.code,),
+            verdict.selected,
+            decides=True,
+            allocation=verdict.allocation,
+            memory=verdict.memory,
+            open_at=open_at,
+        )
+
+    @staticmethod
+    def _verdict(decisions: Decisions, selected: Bools, row: int, here: int) -> _Verdict:
+        action = Action(int(decisions.action[row]))
+        return _Verdict(
+            action,
+            int(decisions.regimen[row]) if action != Action.STOP else here,
+            int(decisions.size[row]),
+            tuple(np.flatnonzero(selected[row]).tolist()) if action == Action.STOP else (),
+            None if decisions.allocation is None else tuple(decisions.allocation[row].tolist()),
+            () if decisions.memory is None else tuple(decisions.memory[row].tolist()),
+        )
 
     def _may_act(self, state: TrialState, verdict: _Verdict, places: int) -> bool:
         """Whether a decision all completions agree on may take effect before they are known."""
@@ -216,19 +271,7 @@ class Advisor:
         )
         decisions = self.rule.decide(tally)
         selected = self.rule.select(tally, decisions.reason)
-        verdicts = []
-        for row in range(rows):
-            action = Action(int(decisions.action[row]))
-            verdicts.append(
-                _Verdict(
-                    action,
-                    int(decisions.regimen[row]) if action != Action.STOP else state.regimen,
-                    int(decisions.size[row]),
-                    tuple(np.flatnonzero(selected[row]).tolist()) if action == Action.STOP else (),
-                    None if decisions.allocation is None else tuple(decisions.allocation[row].tolist()),
-                    () if decisions.memory is None else tuple(decisions.memory[row].tolist()),
-                )
-            )
+        verdicts = [self._verdict(decisions, selected, row, state.regimen) for row in range(rows)]
         codes = [self.rule.reasons[int(reason)].code for reason in decisions.reason]
         return verdicts, codes, further
 

@@ -81,17 +81,7 @@ def branch(front: Front) -> Branches:
     each = np.arange(len(parent))
     n[each, current] += cohort_n
     dlt[each, current] += cohort_dlt
-    nothing = np.zeros_like(n)
-    tally = Tally(
-        n=n,
-        dlt=dlt,
-        pending=nothing,
-        exposure=nothing.astype(float),
-        current=current,
-        cohort_n=cohort_n,
-        cohort_dlt=cohort_dlt,
-        memory=front.memory[parent],
-    )
+    tally = Tally.complete(n, dlt, current, cohort_n, cohort_dlt, front.memory[parent])
     return Branches(tally, front.ways[parent] * comb(cohort_n, cohort_dlt), parent)
 
 

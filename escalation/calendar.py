@@ -96,9 +96,11 @@ class TrialClock:
         self.arrival_days: dict[int, int] = {}
         self.reviewing = False
         self.place_due: int | None = None
-        self.finished = False
+        self.finished = self.ending = self.suspended = False
         self.stop_reason = "trial.accrual_ended"  # until escalation ends by its rule
         self.first_day: int | None = None
+        self.folded = 0
+        self.answered: tuple[int, int, Advice] | None = None
         self.last_day = 0
         self.draws = 0
         self.held = _Held()
@@ -128,6 +130,7 @@ class TrialClock:
 
     def _fold(self, event: Event) -> None:
         self.state.apply(event)
+        self.folded += 1
         if self.events is not None:
             self.events.append(event)
 
@@ -152,6 +155,8 @@ class TrialClock:
             self.counts["screen_failures"] += 1
             return
         self._leave_queue(today)
+        if self._by_clock and not self.queue and self.state.open_places <= 0:
+            self._asked_for_a_place(today)
         if not self.queue and self._place_free(today):
             self._enrol(arrival, today, today)
             return
@@ -161,6 +166,8 @@ class TrialClock:
             return
         self.queue.append((arrival, today))
         self._wait_for_place(today)
+        if self._by_clock:
+            self._consider(today)
 
     def _leave_queue(self, today: int) -> None:
         patience = self.engine.patience
@@ -243,7 +250,9 @@ class TrialClock:
             )
 
     def _toxic(self, due: Any) -> None:
+        self.ending = True  # a DLT can end the trial although nobody waits
         self._outcome(DltObserved(int(self.env.now), due._value))
+        self.ending = False
 
     def _complete(self, due: Any) -> None:
         self._outcome(WindowCompleted(int(self.env.now), due._value))
@@ -269,16 +278,51 @@ class TrialClock:
     def _advice(self) -> Advice | None:
         """The decision that can take effect now, None when there is none yet."""
         engine, state = self.engine, self.state
+        self.suspended = False
         if state.size > state.enrolled and not engine.close_when_certain:
             return None  # the cohort is filled first, as published operating characteristics assume
-        advice = engine.advisor.advise(state)
+        advice = self._asked(int(self.env.now)) if self._by_clock else engine.advisor.advise(state)
+        self.suspended = not advice.decides
         return advice if advice.decides else None
 
+    def _asked(self, today: int) -> Advice:
+        """The advice of the day, asked once until something more happens."""
+        if self.answered is None or self.answered[:2] != (self.folded, today):
+            self.answered = (self.folded, today, self.engine.advisor.advise(self.state, today))
+        return self.answered[2]
+
     def _consider(self, today: int) -> None:
-        if not self.reviewing and self._advice() is not None:
+        if not self.reviewing and self._due_for_decision():
             self.reviewing = True
             _Due(self.env, self.engine.protocol.review_lag_days, REVIEW, self._review)
         self._mark(self._hold_cause(today), today)
+
+    @property
+    def _by_clock(self) -> bool:
+        return self.engine.by_clock and self.state.stage == "escalation"
+
+    def _due_for_decision(self) -> bool:
+        """Whether a decision can take effect and is wanted now.
+
+        A design that reads follow-up times decides on as much follow-up as there is when somebody waits
+        for a place. With nobody waiting it is asked only whether the trial ends.
+        """
+        if not self._by_clock or self.queue:
+            return self._advice() is not None
+        if self.state.open_places > 0 and not self.engine.close_when_certain:
+            return False
+        advice = self._advice() if self.ending or not self.state.anyone_pending else None
+        return advice is not None and advice.action == Action.STOP
+
+    def _asked_for_a_place(self, today: int) -> None:
+        """Somebody arrives and no place is open: the design is asked, and without a review lag decides at once."""
+        if self.reviewing or self._advice() is None:
+            return
+        if self.engine.protocol.review_lag_days:
+            self.reviewing = True
+            _Due(self.env, self.engine.protocol.review_lag_days, REVIEW, self._review)
+        else:
+            self._review(None)
 
     def _review(self, _: Any) -> None:
         today = int(self.env.now)
@@ -319,7 +363,8 @@ class TrialClock:
         if self.reviewing:
             return "held_review"
         if self.state.open_places <= 0:
-            return "held_window"
+            # by the clock, the next cohort may open as soon as somebody asks for a place
+            return "held_window" if self.suspended or not self._by_clock else ""
         return "held_stagger" if self._earliest() > today else ""
 
     def _mark(self, cause: str, today: int) -> None:
@@ -366,8 +411,6 @@ class CalendarEngine:
         self.scenario = scenario
         self.truth = truth
         self.rule: Rule = protocol.rule
-        if self.rule.design.needs_clock:
-            raise EngineError(f"{self.rule.design.title} reads follow-up times, which this engine does not pass on yet")
         self.close_when_certain = protocol.close_cohort_when_certain
         self.sentinel_days, self.between_days = protocol.stagger.sentinel_days, protocol.stagger.between_days
         self.patience = scenario.held.patience_days
@@ -378,6 +421,7 @@ class CalendarEngine:
             for k in range(protocol.grid.size)
         ]
         self.advisor = Advisor(self.rule, windows_complete=protocol.escalate_when == "windows_complete")
+        self.by_clock = self.advisor.by_clock
         self.schedules = [protocol.grid.schedule(k) for k in range(protocol.grid.size)]
         self.ends: list[int] = truth.ends.tolist()
 

@@ -64,7 +64,9 @@ def simulate(
     study: StudyArgument,
     scenario: ScenarioOption = None,
     truth: TruthOption = None,
-    engine: Annotated[Engine, typer.Option(help="auto is exact when the states fit, else sampled.")] = Engine.auto,
+    engine: Annotated[
+        Engine, typer.Option(help="auto is exact when the states fit, else sampled; calendar with windows open.")
+    ] = Engine.auto,
     trials: TrialsOption = 10_000,
     seed: SeedOption = 1,
     workers: WorkersOption = 1,
@@ -129,6 +131,21 @@ def decide(
         print_json(decision_form(loaded, replayed, advice, outcomes))
     else:
         print_decision(console(), loaded, replayed, advice)
+
+
+@app.command()
+def rule(
+    study: StudyArgument, design: DesignOption = None, set_: SetOption = None, as_json: JsonOption = False
+) -> None:
+    """The rule of a study: design, guards, and the numbers worked out from the parameters, such as a skeleton."""
+    from escalation.report.forms import rule_form
+    from escalation.report.tables import print_rule
+
+    loaded = load_study(study, design, set_)
+    if as_json:
+        print_json(rule_form(loaded))
+    else:
+        print_rule(console(), loaded)
 
 
 @app.command()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar, Generic, TypeVar
 
@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 from escalation.decision import Decisions, Reason, catalogue_index
 from escalation.regimens import Regimen, RegimenGrid
-from escalation.tally import Bools, Tally
+from escalation.tally import Bools, Floats, Tally
 
 
 class Parameters(BaseModel):
@@ -41,12 +41,19 @@ class Setting:
         Regimen of the first cohort, counted from 0.
     max_patients
         Largest number of evaluable participants in escalation, None when the protocol sets none.
+    window_days
+        (K) last day of the DLT window of each regimen, day 0 being the first infusion; 28 where not said.
     """
 
     grid: RegimenGrid
     cohort_size: int
     start: int
     max_patients: int | None = None
+    window_days: tuple[int, ...] = ()
+
+    def window(self, regimen: int) -> int:
+        """Last day of the DLT window of a regimen counted from 0."""
+        return self.window_days[regimen] if self.window_days else 28
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +78,35 @@ class SafetyProperty:
 
     name: str
     breaks: Callable[[Tally, Decisions], Bools]
+
+
+@dataclass(frozen=True, slots=True)
+class Estimates:
+    """What a design believes about the DLT probabilities, one row per trial.
+
+    Attributes
+    ----------
+    curve
+        (S, K) estimated DLT probabilities, NaN where the design estimates nothing.
+    lower, upper
+        (S, K) ends of their intervals.
+    level
+        Probability the intervals hold, such as .9.
+    method
+        What the estimates and the intervals are, in a few words.
+    parameters
+        Named numbers the estimates rest on, (S,) each, such as a posterior mean or an overdose probability.
+    by_regimen
+        Further named probabilities of every regimen, (S, K) each.
+    """
+
+    curve: Floats
+    lower: Floats
+    upper: Floats
+    level: float
+    method: str
+    parameters: dict[str, Floats] = field(default_factory=dict)
+    by_regimen: dict[str, Floats] = field(default_factory=dict)
 
 
 P = TypeVar("P", bound=Parameters)
@@ -99,7 +135,8 @@ class Design(ABC, Generic[P]):
     uses_last_cohort: ClassVar[bool] = False
     """Whether decisions read ``Tally.cohort_n`` and ``Tally.cohort_dlt``."""
     needs_clock: ClassVar[bool] = False
-    """Whether decisions read pending participants and their exposure themselves."""
+    """Whether decisions read pending participants and their exposure themselves. Such a design is asked with
+    windows open, as soon as somebody waits for a place; without pending participants it must not wait."""
     chooses_regimen: ClassVar[bool] = True
     """Whether the design chooses among regimens; False for one that watches a single regimen."""
     any_tally: ClassVar[bool] = False
@@ -125,6 +162,11 @@ class Design(ABC, Generic[P]):
     def lowest(self) -> int:
         """The lowest regimen the design can treat, counted from 0: its last refuge."""
         return 0
+
+    @property
+    def first_size(self) -> int:
+        """Participants of the first cohort."""
+        return self.setting.cohort_size
 
     @property
     def variant(self) -> str:
@@ -176,6 +218,14 @@ class Design(ABC, Generic[P]):
 
     def table(self) -> DecisionTable | None:
         """The decision table, None when decisions depend on more than the counts at the current regimen."""
+        return None
+
+    def constants(self) -> dict[str, float | str | list[float]]:
+        """Numbers worked out once from the parameters, by name, such as a skeleton; what a protocol would print."""
+        return {}
+
+    def estimates(self, tally: Tally) -> Estimates | None:
+        """The DLT probabilities the design estimates, with intervals; None for designs that estimate none."""
         return None
 
     def properties(self) -> tuple[SafetyProperty, ...]:

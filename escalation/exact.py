@@ -123,10 +123,8 @@ def compile_graph(rule: Rule, *, budget: int = STATE_BUDGET, progress: Progress 
     StateBudgetError
         When the states outgrow the budget.
     EngineError
-        When the design reads a clock, or does not end by itself.
+        When the design does not end by itself, or waits although every window is complete.
     """
-    if rule.design.needs_clock:
-        raise EngineError(f"{rule.design.title} reads follow-up times; use the calendar engine (--engine calendar)")
     most_cohorts = rule.max_patients
     ends = _Terminal([], [], [], [], [])
     front, states = Front.start(rule), 0

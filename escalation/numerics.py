@@ -1,4 +1,4 @@
-"""Mathematics several designs share: integer boundaries, isotonic regression, distinct rows."""
+"""Mathematics several designs share: integer boundaries, quadrature, isotonic regression, distinct rows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import betainc
+from scipy.special import betainc, sici
 
 from escalation.tally import Counts, Floats, Indices
 
@@ -46,6 +46,39 @@ def beta_exceedance_boundary(
     array([3, 4, 5], dtype=int32)
     """
     return _exceedance(int(n_max), float(threshold), float(certainty), int(minimum), prior)
+
+
+def probability_below(cut: Floats, nodes: Floats) -> Floats:
+    """Weights that turn a density at evenly spaced nodes into the probability below a cut.
+
+    A smooth density that is gone at both ends of the nodes is the sum of its values times cardinal
+    sines; their integrals up to the cut are the weights. The error falls as fast as that of the
+    trapezoid rule on the same nodes, where a cut through the sum itself would cost a whole step.
+
+    Parameters
+    ----------
+    cut
+        Any shape; below the first node nothing is counted, above the last all.
+    nodes
+        (N,) evenly spaced.
+
+    Returns
+    -------
+    The shape of ``cut`` and N behind it.
+
+    Examples
+    --------
+    >>> nodes = np.linspace(-6, 6, 25)
+    >>> density = np.exp(-nodes**2 / 2)
+    >>> (probability_below(np.array([0.0, 1.645]), nodes) @ density / density.sum()).round(6)
+    array([0.5     , 0.950015])
+    """
+    step = nodes[1] - nodes[0]
+    inside = np.clip(cut, nodes[0], nodes[-1])[..., None]
+    weights: Floats = 0.5 + sici(np.pi * (inside - nodes) / step)[0] / np.pi
+    weights[cut < nodes[0]] = 0.0
+    weights[cut > nodes[-1]] = 1.0
+    return weights
 
 
 def isotonic(values: Floats, weights: Floats) -> Floats:

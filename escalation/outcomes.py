@@ -1,13 +1,15 @@
 """Outcome strings: a trial so far in one line, such as ``1NNN 2NTN``.
 
 Level, then one letter per participant: N no DLT, T DLT, P pending, X not evaluable. On one axis the
-level stands alone; on a grid it is ``dose.frequency``; on one axis both are accepted.
+level stands alone; on a grid it is ``dose.frequency``; on one axis both are accepted. For designs that
+read follow-up times a letter may carry days since the first infusion: ``P@14`` is pending and followed
+for 14 days, ``T@9`` has had a DLT on day 9. Without days a pending participant has no follow-up.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from escalation.advice import Advice, Advisor
 from escalation.decision import Action
@@ -16,16 +18,18 @@ from escalation.regimens import Regimen, RegimenGrid
 from escalation.rule import Rule
 from escalation.trial import Decided, DltObserved, Enrolled, Extended, NotEvaluable, TrialState, WindowCompleted
 
-_TOKEN = re.compile(r"(?P<level>\d+(?:\.\d+)?)(?P<letters>[A-Za-z]+)")
+_TOKEN = re.compile(r"(?P<level>\d+(?:\.\d+)?)(?P<letters>(?:[A-Za-z](?:@\d+)?)+)")
+_LETTER = re.compile(r"([A-Za-z])(?:@(\d+))?")
 _LETTERS = "NTPX"
 
 
 @dataclass(frozen=True, slots=True)
 class Cohort:
-    """The participants of one token: regimen counted from 0, letters as written."""
+    """The participants of one token: regimen counted from 0, letters as written, and their days where given."""
 
     regimen: int
     letters: str
+    days: tuple[int | None, ...] = field(default=(), repr=False)
 
 
 def parse(text: str, grid: RegimenGrid) -> tuple[Cohort, ...]:
@@ -46,13 +50,18 @@ def parse(text: str, grid: RegimenGrid) -> tuple[Cohort, ...]:
                 f"{'1.1NNN 2.1NTN' if grid.axis == 'grid' else '1NNN 2NTN'} "
                 "(N no DLT, T DLT, P pending, X not evaluable)"
             )
-        letters = match["letters"].upper()
+        marked = _LETTER.findall(match["letters"].upper())
+        letters = "".join(letter for letter, _ in marked)
+        days = tuple(int(day) if day else None for _, day in marked)
         wrong = sorted(set(letters) - set(_LETTERS))
         if wrong:
             raise OutcomeError(
                 f"{token!r}: {', '.join(wrong)} is no outcome; use N no DLT, T DLT, P pending, X not evaluable"
             )
-        cohorts.append(Cohort(_regimen(match["level"], token, grid), letters))
+        if any(day is not None and letter not in "TP" for letter, day in zip(letters, days, strict=True)):
+            raise OutcomeError(f"{token!r}: days stand with P (followed so far) or T (onset of the DLT) only")
+        known = days if any(day is not None for day in days) else ()
+        cohorts.append(Cohort(_regimen(match["level"], token, grid), letters, known))
     return tuple(cohorts)
 
 
@@ -98,17 +107,26 @@ def replay(rule: Rule, text: str, *, advisor: Advisor | None = None, replace_not
     state = TrialState(rule, replace_not_evaluable=replace_not_evaluable)
     departures: list[str] = []
     person = 0
-    for cohort in parse(text, rule.grid):
-        for position, letter in enumerate(cohort.letters):
+    cohorts = parse(text, rule.grid)
+    window, today = rule.design.setting.window, 0
+    if rule.design.needs_clock:
+        # everything is told on one day, on which those without days have been in the trial for their window
+        told = [day for cohort in cohorts for day in cohort.days if day is not None]
+        today = max([*told, *(window(cohort.regimen) for cohort in cohorts)], default=0)
+    for cohort in cohorts:
+        days = cohort.days or (None,) * len(cohort.letters)
+        for position, (letter, day) in enumerate(zip(cohort.letters, days, strict=True)):
             _make_room(advisor, state, cohort.regimen, person, departures, surplus=position > 0)
-            state.apply(Enrolled(0, person, cohort.regimen))
+            enrolled = max(today - ((day or 0) if letter == "P" else window(cohort.regimen)), 0)
+            state.apply(Enrolled(enrolled, person, cohort.regimen))
             if letter == "T":
-                state.apply(DltObserved(0, person))
+                state.apply(DltObserved(enrolled + min(day or 0, window(cohort.regimen)), person))
             elif letter == "N":
-                state.apply(WindowCompleted(0, person))
+                state.apply(WindowCompleted(today, person))
             elif letter == "X":
-                state.apply(NotEvaluable(0, person, "not evaluable"))
+                state.apply(NotEvaluable(today, person, "not evaluable"))
             person += 1
+    state.day = today
     return Replay(state, tuple(departures))
 
 
@@ -122,6 +140,13 @@ def _make_room(
     """
     rule, grid = advisor.rule, advisor.rule.grid
     if state.open_places and state.regimen == regimen:
+        return
+    if advisor.by_clock and state.stage == "escalation":
+        # what was known on the day of assignment is not told, so the decision cannot be checked
+        if surplus and state.regimen == regimen:
+            state.apply(Extended(0, 1))
+        else:
+            state.apply(Decided(0, Action.STAY.word, regimen, rule.design.setting.cohort_size, ("trial.told",), ()))
         return
     advice = advisor.advise(state)
     who, where = f"participant {person + 1}", grid.level(regimen)

@@ -199,7 +199,8 @@ class Protocol(Model):
     def setting(self) -> Setting:
         """What the design is told."""
         start = self.grid.index(Regimen(self.start.dose, self.start.frequency))
-        return Setting(self.grid, self.cohort_size, start, self.escalation_maximum)
+        windows = tuple(self.dlt_window.end(self.grid.schedule(k)) for k in range(self.grid.size))
+        return Setting(self.grid, self.cohort_size, start, self.escalation_maximum, windows)
 
     @property
     def escalation_maximum(self) -> int | None:

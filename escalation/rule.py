@@ -61,7 +61,7 @@ class Rule:
     @property
     def start_size(self) -> int:
         """Participants of the first cohort."""
-        whole = self.design.setting.cohort_size
+        whole = self.design.first_size
         if self.titration is not None:
             return 1
         return whole if self.cohorts is None else self.cohorts.first(self.grid, self.start, whole)
@@ -109,19 +109,24 @@ class Rule:
         return catalogue_index(self.reasons)
 
     def decide(self, tally: Tally) -> Decisions:
-        """What happens next in every row: the design's answer, then each guard's word on it."""
+        """What happens next in every row: the design's answer, then each guard's word on it.
+
+        Guards count participants whose window is open as evaluable and free of a DLT, so that they stop
+        no earlier than the outcomes known so far make certain, and never treat more than the largest size.
+        """
         decisions = self.design.decide(tally)
+        counted = tally.as_if_clear()
         if self.titration is not None:
-            decisions = self.titration.apply(tally, decisions, self.design, len(self.design.reasons))
-        decisions = self._sized(tally, decisions)
+            decisions = self.titration.apply(counted, decisions, self.design, len(self.design.reasons))
+        decisions = self._sized(counted, decisions)
         for guard, offset in zip(self.guards, self._offsets, strict=True):
             if isinstance(guard, MinimumBeforeSelection):
                 selected = self._selected(tally, decisions.reason)
-                decisions = guard.fill(tally, decisions, selected, self.design, offset)
+                decisions = guard.fill(counted, decisions, selected, self.design, offset)
             else:
-                decisions = guard.apply(tally, decisions, self.design, offset)
+                decisions = guard.apply(counted, decisions, self.design, offset)
             if not isinstance(guard, MaximumSize):  # which has the last word on sizes
-                decisions = self._sized(tally, decisions)
+                decisions = self._sized(counted, decisions)
         return decisions
 
     def _sized(self, tally: Tally, decisions: Decisions) -> Decisions:

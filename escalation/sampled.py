@@ -38,10 +38,8 @@ def sample(rule: Rule, probability: Floats, seed: int, first: int, trials: int) 
     Raises
     ------
     EngineError
-        When the design reads a clock, or does not end by itself.
+        When the design does not end by itself, or waits although every window is complete.
     """
-    if rule.design.needs_clock:
-        raise EngineError(f"{rule.design.title} reads follow-up times; use the calendar engine (--engine calendar)")
     regimens, most = rule.grid.size, rule.max_patients
     extra = rule.expansion.size if rule.expansion else 0
     tolerance = tolerances(seed, first, trials, most + extra)
@@ -65,10 +63,7 @@ def sample(rule: Rule, probability: Floats, seed: int, first: int, trials: int) 
         seen = (toxic & (places < cohort[:, None])).sum(axis=1).astype(np.int32)
         n[open_rows, here] += cohort
         dlt[open_rows, here] += seen
-        nothing = np.zeros((len(open_rows), regimens), np.int32)
-        tally = Tally(
-            n[open_rows], dlt[open_rows], nothing, nothing.astype(float), here, cohort, seen, memory[open_rows]
-        )
+        tally = Tally.complete(n[open_rows], dlt[open_rows], here, cohort, seen, memory[open_rows])
         decisions = decide_distinct(rule, tally)
         over = decisions.stops
         ended = open_rows[over]

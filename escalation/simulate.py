@@ -80,7 +80,7 @@ def simulate(
     scenarios
         Names of the scenarios, all when empty.
     engine
-        ``auto`` is exact when the states fit, else sampled.
+        ``auto`` is exact when the states fit, else sampled; calendar for designs that read follow-up times.
     trials, seed
         Of the simulated engines; the same seed gives the same numbers whatever the executor.
     executor
@@ -102,6 +102,8 @@ def simulate(
         raise StudyError((Fault("--seed", f"{seed} is negative", "use a whole number from 0"),), study.id)
     chosen = [study.scenario(name) for name in scenarios] or list(study.scenarios)
     notes: list[str] = []
+    if engine == "auto" and _reads_open_windows(study):
+        engine = "calendar"
     if engine in ("auto", "exact"):
         try:
             graph = compile_graph(study.protocol.rule, budget=budget or STATE_BUDGET, progress=progress)
@@ -113,7 +115,7 @@ def simulate(
             return evaluate(study, graph, chosen)
     ran: Literal["sampled", "calendar"] = "calendar" if engine == "calendar" else "sampled"
     if ran == "sampled":
-        notes.extend(_timeless(chosen))
+        notes.extend((*_whole_windows(study), *_timeless(chosen)))
     notes.extend(response_notes(study))
     results = []
     for position, scenario in enumerate(chosen):
@@ -138,7 +140,7 @@ def evaluate(study: Study, graph: Graph, scenarios: Sequence[Scenario] = ()) -> 
     chosen = list(scenarios) or list(study.scenarios)
     rows = [TrialRows.exact(graph, study.truth(scenario).probability) for scenario in chosen]
     results = tuple(judged(study, scenario, each) for scenario, each in zip(chosen, rows, strict=True))
-    notes = (*_timeless(chosen), *response_notes(study))
+    notes = (*_whole_windows(study), *_timeless(chosen), *response_notes(study))
     return Simulation(study, "exact", None, None, results, notes, graph.states)
 
 
@@ -148,6 +150,18 @@ def judged(study: Study, scenario: Scenario, rows: TrialRows, seed: int = 0, peo
     characteristics = characterise(rows, study.protocol.rule, truth, judgement_of(study), seed=seed)
     response = response_measures(study, scenario, rows)
     return ScenarioResult(scenario.name, truth, characteristics, rows, people, response)
+
+
+def _reads_open_windows(study: Study) -> bool:
+    """Whether the design decides while windows are open."""
+    return study.protocol.rule.design.needs_clock and study.protocol.escalate_when == "certain"
+
+
+def _whole_windows(study: Study) -> list[str]:
+    """What an engine without a clock does with a design that reads open windows."""
+    if not _reads_open_windows(study):
+        return []
+    return ["every window is taken as complete before the next cohort; --engine calendar lets windows be open"]
 
 
 def _timeless(scenarios: Sequence[Scenario]) -> list[str]:

@@ -5,7 +5,7 @@ A single live trial is a batch of one. Designs read a :class:`Tally` and never c
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,10 @@ class Tally:
         (S,) evaluable participants and DLTs of the cohort just completed.
     memory
         (S, M) whole numbers a design asked to have kept from its previous decision.
+    person_at, person_time, person_dlt
+        (S, Q) participants with an open window or a DLT, one by one, for designs that weigh each:
+        the regimen (-1 where a row has fewer), the fraction of the window followed so far or at
+        the onset of the DLT, and whether there is a DLT. Q is 0 where no clock runs.
     """
 
     n: Counts
@@ -46,6 +50,9 @@ class Tally:
     cohort_n: Counts
     cohort_dlt: Counts
     memory: Counts
+    person_at: Counts
+    person_time: Floats
+    person_dlt: Bools
 
     @classmethod
     def of(
@@ -59,6 +66,9 @@ class Tally:
         cohort_n: npt.ArrayLike | None = None,
         cohort_dlt: npt.ArrayLike | None = None,
         memory: npt.ArrayLike | None = None,
+        person_at: npt.ArrayLike | None = None,
+        person_time: npt.ArrayLike | None = None,
+        person_dlt: npt.ArrayLike | None = None,
     ) -> Tally:
         """A tally from whatever holds the counts; what is not given is zero.
 
@@ -86,6 +96,29 @@ class Tally:
             cohort_n=counts(cohort_n, (rows,)),
             cohort_dlt=counts(cohort_dlt, (rows,)),
             memory=counts(memory, (rows, 0)) if memory is None else np.asarray(memory, np.int32).reshape(rows, -1),
+            person_at=np.asarray([] if person_at is None else person_at, np.int32).reshape(rows, -1),
+            person_time=np.asarray([] if person_time is None else person_time, float).reshape(rows, -1),
+            person_dlt=np.asarray([] if person_dlt is None else person_dlt, bool).reshape(rows, -1),
+        )
+
+    @classmethod
+    def complete(
+        cls, n: Counts, dlt: Counts, current: Counts, cohort_n: Counts, cohort_dlt: Counts, memory: Counts
+    ) -> Tally:
+        """Rows in which every window is complete, from arrays of the right shapes."""
+        nobody = np.zeros((len(n), 0), dtype=np.int32)
+        return cls(
+            n=n,
+            dlt=dlt,
+            pending=np.zeros_like(n),
+            exposure=np.zeros(n.shape),
+            current=current,
+            cohort_n=cohort_n,
+            cohort_dlt=cohort_dlt,
+            memory=memory,
+            person_at=nobody,
+            person_time=nobody.astype(float),
+            person_dlt=nobody.astype(bool),
         )
 
     @property
@@ -101,7 +134,7 @@ class Tally:
 
     def at_current(self, values: npt.NDArray[np.int32]) -> Counts:
         """The values of an (S, K) array at each row's current regimen, shape (S,)."""
-        taken: Counts = np.take_along_axis(values, self.current[:, None], axis=1)[:, 0]
+        taken: Counts = values[np.arange(len(values)), self.current]
         return taken
 
     def take(self, index: npt.NDArray[np.intp] | npt.NDArray[np.bool_] | slice) -> Tally:
@@ -115,4 +148,13 @@ class Tally:
             cohort_n=self.cohort_n[index],
             cohort_dlt=self.cohort_dlt[index],
             memory=self.memory[index],
+            person_at=self.person_at[index],
+            person_time=self.person_time[index],
+            person_dlt=self.person_dlt[index],
         )
+
+    def as_if_clear(self) -> Tally:
+        """The same rows with every pending participant counted as evaluable and free of a DLT."""
+        if not self.pending.any():
+            return self
+        return replace(self, n=self.n + self.pending, pending=np.zeros_like(self.pending))

@@ -12,6 +12,8 @@ from copy import copy
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
+
 from escalation.errors import TrialError
 from escalation.rule import Rule
 from escalation.tally import Tally
@@ -114,12 +116,15 @@ class TrialState:
         Counts of the expansion stage, which are not part of ``n`` and ``dlt``.
     treated
         Participants ever treated at each regimen, evaluable or not, in both stages.
+    day
+        The latest day anything was heard of the trial.
     """
 
     __slots__ = (
         "cohort",
         "cohort_dlt",
         "cohort_n",
+        "day",
         "dlt",
         "enrolled",
         "expansion_dlt",
@@ -161,6 +166,7 @@ class TrialState:
         self.participants: dict[int, Participant] = {}
         self.treated = [0] * regimens
         self.last_at: list[int | None] = [None] * regimens
+        self.day = 0
 
     def fork(self) -> TrialState:
         """A copy that goes its own way."""
@@ -189,7 +195,7 @@ class TrialState:
         return sum(p.status == PENDING and p.cohort == self.cohort for p in self.participants.values())
 
     def key(self) -> tuple[object, ...]:
-        """Everything a decision on complete counts can depend on."""
+        """Everything a decision on counts can depend on; designs that read follow-up times depend on more."""
         return (
             self.stage,
             tuple(self.n),
@@ -206,16 +212,40 @@ class TrialState:
             self.expansion_pending,
         )
 
-    def tally(self) -> Tally:
-        """The state as a batch of one, pending participants without follow-up."""
-        return Tally.of(
-            n=[self.n],
-            dlt=[self.dlt],
-            current=[self.regimen],
-            pending=[self.pending],
-            cohort_n=[self.cohort_n],
-            cohort_dlt=[self.cohort_dlt],
-            memory=[self.memory],
+    def tally(self, day: int | None = None) -> Tally:
+        """The state as a batch of one.
+
+        Pending participants have been followed up to a day, the latest heard of when None.
+        """
+        today = self.day if day is None else day
+        window = self.rule.design.setting.window
+        exposure = np.zeros((1, len(self.n)))
+        at: list[int] = []
+        time: list[float] = []
+        toxic: list[bool] = []
+        for person in self.participants.values():
+            if person.status not in (PENDING, DLT) or person.stage != "escalation":
+                continue
+            regimen, waits = person.regimen, person.status == PENDING
+            until = today if waits or person.resolved is None else person.resolved
+            share = min(max((until - person.enrolled) / window(regimen), 0.0), 1.0)
+            if waits:
+                exposure[0, regimen] += share
+            at.append(regimen)
+            time.append(share)
+            toxic.append(not waits)
+        return Tally(
+            n=np.array([self.n], np.int32),
+            dlt=np.array([self.dlt], np.int32),
+            pending=np.array([self.pending], np.int32),
+            exposure=exposure,
+            current=np.array([self.regimen], np.int32),
+            cohort_n=np.array([self.cohort_n], np.int32),
+            cohort_dlt=np.array([self.cohort_dlt], np.int32),
+            memory=np.array([self.memory], np.int32).reshape(1, -1),
+            person_at=np.array([at], np.int32),
+            person_time=np.array([time]),
+            person_dlt=np.array([toxic], bool),
         )
 
     def earliest_next(self, sentinel_days: int, between_days: int) -> int:
@@ -232,6 +262,7 @@ class TrialState:
     def apply(self, event: Event) -> None:
         """Fold one event; raises TrialError when it contradicts the trial so far."""
         _FOLD[type(event)](self, event)
+        self.day = max(self.day, event.day)
 
     def _enrolled(self, event: Enrolled) -> None:
         if self.open_places <= 0:

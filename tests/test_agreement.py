@@ -13,6 +13,7 @@ from escalation.calendar import CalendarEngine
 from escalation.exact import compile_graph
 from escalation.results import TrialRows
 from escalation.sampled import sample
+from escalation.simulate import simulate
 from escalation.study import load
 
 GRID = [[0.06, 0.14, 0.28], [0.12, 0.26, 0.42]]
@@ -22,6 +23,7 @@ TEXTBOOK = {
     "V3": {"overrides": ["protocol.design.variant=V3"]},
     "boin": {"design": "boin"},
     "crm": {"design": "crm"},
+    "blrm": {"design": "blrm"},
 }
 
 
@@ -332,11 +334,17 @@ def test_boin_on_twenty_thousand_trials_of_the_package(study_of, p):
     compare(rows, 20_000, printed)
 
 
-@pytest.mark.parametrize("position", [0, 3, 6])
+@pytest.mark.parametrize("position", [0, 1, 3, 4, 6, 7, 9])
 def test_crm_has_the_operating_characteristics_of_dfcrm(golden, study_of, position):
     given, expected = (golden("dfcrm_sims")[position][part] for part in ("input", "output"))
-    assert (given["fn"], given["model"], given["mcohort"], given["x0"]) == ("crmsim", "empiric", 3, 1)
+    assert (given["fn"], given["mcohort"]) == ("crmsim", 3)
     design = {"name": "crm", "target": given["target"], "skeleton": given["prior"]}
+    if given.get("model") == "logistic":
+        design["model"] = "logistic"
+    if given.get("method") == "mle":
+        design |= {"estimate": "mle", "stage_one": given["x0"]}
+    else:
+        assert given["x0"] == 1
     study = study_of(design, given["PI"], max_patients=given["n"])
     rows = TrialRows.exact(compile_graph(study.protocol.rule), np.array(given["PI"]))
     compare(
@@ -348,3 +356,61 @@ def test_crm_has_the_operating_characteristics_of_dfcrm(golden, study_of, positi
             "dlt": (np.array(expected["tox"]), 1e-9),
         },
     )
+
+
+# designs that read follow-up times -------------------------------------------------------------
+
+CLOCKS = {
+    "tite_crm": {"name": "tite_crm", "target": 0.3},
+    "tite_boin": {"name": "tite_boin", "target": 0.3, "estimator": "ess"},
+    "rolling_six": {"name": "rolling_six"},
+    "iq": {"name": "rolling_six", "variant": "iq"},
+}
+
+
+@pytest.mark.parametrize("name", CLOCKS)
+def test_with_windows_complete_they_have_the_exact_law_of_the_calendar(agree, study_of, name):
+    study = study_of(CLOCKS[name], [0.1, 0.2, 0.35, 0.5], max_patients=18, escalate_when="windows_complete")
+    rule, p = study.protocol.rule, truth_of(study)
+    exact = TrialRows.exact(compile_graph(rule), p)
+    agree(sample(rule, p, 3, 0, 20_000), exact, rule)
+    agree(calendar(study, 1500, 9), exact, rule)
+
+
+@pytest.mark.parametrize("name", CLOCKS)
+def test_arrivals_further_apart_than_a_window_leave_nothing_open(agree, study_of, name):
+    """Nobody comes before the last window is complete: decisions by the clock have the exact law too."""
+    scenario = {"accrual": {"law": "fixed", "gap_days": 40}}
+    study = study_of(CLOCKS[name], [0.1, 0.2, 0.35, 0.5], max_patients=18, scenario=scenario, cohort_size=1)
+    rule, p = study.protocol.rule, truth_of(study)
+    agree(calendar(study, 800, 4), TrialRows.exact(compile_graph(rule), p), rule)
+
+
+def test_auto_lets_windows_be_open(study_of):
+    study = study_of(CLOCKS["tite_crm"], [0.1, 0.2, 0.35, 0.5], max_patients=9)
+    assert simulate(study, trials=4).engine == "calendar"
+    exact = simulate(study, engine="exact")
+    assert exact.engine == "exact"
+    assert "every window is taken as complete" in exact.notes[0]
+    waiting = study_of(CLOCKS["tite_crm"], [0.1, 0.2, 0.35, 0.5], max_patients=9, escalate_when="windows_complete")
+    assert (simulate(waiting).engine, simulate(waiting).notes) == ("exact", ())
+
+
+def test_late_onset_designs_shorten_the_trial(study_of):
+    """The same people treated with windows open and with windows complete: months apart, as much toxicity as due."""
+    scenario = {"accrual": {"law": "fixed", "gap_days": 10}}
+    found = {}
+    for when in ("certain", "windows_complete"):
+        study = study_of(
+            {"name": "tite_crm", "target": 0.3},
+            [0.1, 0.2, 0.3, 0.45, 0.6],
+            max_patients=30,
+            scenario=scenario,
+            escalate_when=when,
+            dlt_window={"days": 84},
+        )
+        rows = calendar(study, 200, 5)
+        found[when] = rows.calendar.duration_days.mean(), rows.selected[:, 2].mean(), rows.n.sum(axis=1)
+    assert found["certain"][0] < 0.6 * found["windows_complete"][0]
+    assert found["certain"][1] > 0.3
+    assert (found["certain"][2] == 30).all()

@@ -152,6 +152,19 @@ def test_a_departure_is_refused_by_a_rule_and_listed_by_a_model():
     assert "participant 1 was treated at level 2" in answer["departures"][0]
     estimates = form("decide", "textbook-crm", "--outcomes", "1NNN 2NNT")["estimates"]
     assert len(estimates["curve"]) == 5
+    assert all(
+        low < p < high for low, p, high in zip(*(estimates[k] for k in ("lower", "curve", "upper")), strict=True)
+    )
+    assert (estimates["level"], "beta" in estimates, "variance" in estimates) == (0.9, True, True)
+    assert form("decide", "textbook-boin", "--outcomes", "1NNN")["estimates"] is None
+
+
+def test_the_rule_prints_the_skeleton():
+    printed = form("rule", "textbook-crm", "--set", "protocol.design.halfwidth=0.06")
+    assert printed["constants"]["prior_variance"] == 1.34
+    assert len(printed["constants"]["skeleton"]) == 5
+    assert printed["design_label"] == "CRM, power model"
+    assert "0.25" in run("rule", "textbook-crm")
 
 
 def test_table_verify_pathways_compare_and_lists():

@@ -354,14 +354,9 @@ def test_designs_that_say_nonsense():
             decided.size[:] = 0
             return decided
 
-    class Clock(Toy):
-        own_maximum = 6
-        needs_clock = True
-
     for design, words in (
         (Waits(), "waits although no outcome is pending"),
         (Nobody(), "a cohort of no participants"),
-        (Clock(), "reads follow-up times"),
     ):
         for engine in (compile_graph, lambda rule: sample(rule, np.array(P3), 1, 0, 10)):
             with pytest.raises(EngineError, match=words):

@@ -376,3 +376,36 @@ def test_departures_end_with_escalation(rules):
     """In the expansion stage nobody is treated elsewhere, whatever the design."""
     with pytest.raises(OutcomeError, match="was treated at level 1"):
         replay(rules["boin expansion"], "1NNN 2NNN 2N 1N")
+
+
+# follow-up in outcome strings --------------------------------------------------------------------
+
+
+def test_days_stand_behind_their_letter():
+    grid = RegimenGrid(doses=(1, 2), schedules=((0,),))
+    assert parse("1NNP@14 2T@9P", grid) == (
+        Cohort(0, "NNP", (None, None, 14)),
+        Cohort(1, "TP", (9, None)),
+    )
+    for text in ("1N@3", "1P@", "1@4P", "1P@-3", "1X@2"):
+        with pytest.raises(OutcomeError):
+            parse(text, grid)
+
+
+@pytest.mark.parametrize("name", ["tite_crm", "tite_boin"])
+def test_follow_up_reaches_the_decision(study_of, name):
+    """Windows of 28 days; onset on day 7 of a DLT, 14 and 21 days followed of two pending."""
+    rule = study_of({"name": name}, [0.1, 0.2, 0.3], max_patients=12).protocol.rule
+    tally = replay(rule, "1NNN 2T@7P@14P@21").state.tally()
+    assert tally.exposure[0] == pytest.approx([0, 1.25, 0])
+    assert tally.person_time[0] == pytest.approx([0.25, 0.5, 0.75])
+    assert tally.person_dlt.tolist() == [[True, False, False]]
+    assert replay(rule, "1NNN 2T@7P@14P@21").departures == ()
+    assert replay(rule, "1PP").state.tally().exposure.sum() == 0
+
+
+def test_follow_up_is_for_designs_that_read_it(study_of):
+    rule = study_of({"name": "boin"}, [0.1, 0.2, 0.3], max_patients=12).protocol.rule
+    told = replay(rule, "1NNN 2NP@14").state
+    assert (told.n, told.pending) == ([3, 1, 0], [0, 1, 0])
+    assert Advisor(rule).advise(told).open_at == ((1, 2),)

@@ -343,3 +343,94 @@ def test_counts_are_those_of_the_participants(engines, design, course):
         assert days == sorted(days)
         at_most = engine.rule.max_patients
         assert np.sum(state.n) <= at_most
+
+
+# follow-up -------------------------------------------------------------------------------------
+
+
+def test_follow_up_is_a_share_of_the_window_of_each_regimen(study_of):
+    """Last-infusion windows: 28 days at the first frequency, 35 at the second. Dose 1 of each."""
+    study = study_of({"name": "tite_crm", "axis": "dose"}, GRID, max_patients=12, dlt_window={"anchor": "last"})
+    state = TrialState(study.protocol.rule)
+    for event in (
+        Enrolled(0, 0, 0),
+        Enrolled(7, 1, 0),
+        Enrolled(10, 2, 0),
+        DltObserved(14, 1),
+        Decided(20, "stay", 3, 2, ("test",), ()),
+        Enrolled(21, 3, 3),
+        NotEvaluable(25, 2, "withdrew"),
+    ):
+        state.apply(event)
+    tally = state.tally(28 + 7)
+    assert tally.pending.tolist() == [[1, 0, 0, 1, 0, 0]]
+    assert tally.exposure[0] == pytest.approx([1, 0, 0, 14 / 35, 0, 0])  # never more than the window
+    assert tally.person_at.tolist() == [[0, 0, 3]]
+    assert tally.person_time[0] == pytest.approx([1, 7 / 28, 14 / 35])
+    assert tally.person_dlt.tolist() == [[False, True, False]]
+    assert state.tally().exposure[0] == pytest.approx([25 / 28, 0, 0, 4 / 35, 0, 0])  # to the latest day heard of
+    state.apply(WindowCompleted(36, 0))
+    assert state.tally().person_at.tolist() == [[0, 3]]
+    assert state.tally().n.tolist() == [[2, 0, 0, 0, 0, 0]]
+
+
+def test_the_expansion_stage_is_not_followed_up_for_escalation(study_of):
+    study = study_of({"name": "tite_boin"}, FIVE, max_patients=12, expansion={"size": 3, "look_every": 3})
+    state = TrialState(study.protocol.rule)
+    state.apply(Decided(0, "stop", 0, 0, ("test",), (1,)))
+    state.apply(Enrolled(1, 0, 1))
+    assert state.tally(9).exposure.sum() == 0
+    assert state.tally(9).person_at.shape == (1, 0)
+
+
+def test_selecting_waits_for_every_window_and_stopping_for_safety_does_not(study_of):
+    study = study_of({"name": "tite_boin", "target": 0.3}, FIVE, max_patients=6)
+    advisor, state = Advisor(study.protocol.rule), TrialState(study.protocol.rule)
+    for person in range(3):
+        state.apply(Enrolled(0, person, 0))
+    state.apply(DltObserved(1, 0))
+    assert advisor.advise(state, 2).reasons == ("tite_boin.suspended",)
+    state.apply(DltObserved(3, 1))
+    # two DLTs among three: nothing lower to go to, and not certainly too toxic
+    state.apply(WindowCompleted(28, 2))
+    state.apply(Decided(28, "stay", 0, 3, ("test",), ()))
+    for person in range(3, 6):
+        state.apply(Enrolled(30, person, 0))
+    full = advisor.advise(state, 31)
+    assert (full.action.word, full.reasons, full.decides) == ("wait", ("trial.outcomes_pending",), False)
+    for person in (3, 4):
+        state.apply(DltObserved(33, person))
+    unsafe = advisor.advise(state, 33)
+    assert (unsafe.action.word, unsafe.selected, unsafe.decides) == ("stop", (), True)
+    assert unsafe.reasons == ("tite_boin.lowest_eliminated",)
+
+
+def test_open_places_are_filled_unless_the_decision_leads_down(study_of):
+    study = study_of({"name": "tite_crm", "target": 0.25}, FIVE, max_patients=12)
+    advisor, state = Advisor(study.protocol.rule), TrialState(study.protocol.rule)
+    for person in range(3):
+        state.apply(Enrolled(0, person, 0))
+        state.apply(WindowCompleted(28, person))
+    state.apply(Decided(28, "escalate", 1, 3, ("test",), ()))
+    state.apply(Enrolled(30, 3, 1))
+    filling = advisor.advise(state, 40)
+    assert (filling.action.word, filling.size, filling.reasons) == ("stay", 2, ("trial.cohort_open",))
+    state.apply(DltObserved(41, 3))
+    state.apply(Enrolled(42, 4, 1))
+    state.apply(DltObserved(43, 4))
+    down = advisor.advise(state, 43)
+    assert (down.action.word, down.regimen, down.decides) == ("de_escalate", 0, True)
+
+
+def test_the_day_of_the_question_matters(study_of):
+    """Nine at level 2, one DLT, four pending: little follow-up stays, more follow-up escalates (threshold 2.15)."""
+    study = study_of({"name": "tite_boin", "target": 0.2}, FIVE, max_patients=30)
+    advisor, state = Advisor(study.protocol.rule), TrialState(study.protocol.rule)
+    state.apply(Decided(0, "escalate", 1, 9, ("test",), ()))
+    for person in range(9):
+        state.apply(Enrolled(0 if person < 5 else 40, person, 1))
+    state.apply(DltObserved(5, 0))
+    for person in range(1, 5):
+        state.apply(WindowCompleted(28, person))
+    assert advisor.advise(state, 40 + 15).action.word == "stay"  # 4 x 15/28 = 2.14
+    assert advisor.advise(state, 40 + 16).action.word == "escalate"

@@ -11,7 +11,7 @@ from escalation.advice import Advisor
 from escalation.branching import Front, branch, decide, onward
 from escalation.decision import Action, Decisions, Reason, moves
 from escalation.design import Design, Parameters, SafetyProperty, Setting
-from escalation.errors import EngineError, StateBudgetError
+from escalation.errors import StateBudgetError
 from escalation.guards import MaximumSize, NoSkipping
 from escalation.outcomes import parse, replay
 from escalation.regimens import RegimenGrid
@@ -421,12 +421,6 @@ def test_what_it_refuses(study_of):
     rule = study_of({"name": "boin"}, [0.1] * 5, max_patients=30).protocol.rule
     with pytest.raises(StateBudgetError):
         verify(rule, budget=10)
-
-    class Clock(Sound):
-        needs_clock = True
-
-    with pytest.raises(EngineError, match="reads follow-up times"):
-        verify(Rule(Clock()))
 
 
 def test_guards_are_part_of_the_rule_that_is_proved():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 from escalation.advice import Advice, Advisor
@@ -25,16 +26,19 @@ def gaps(state: ConductState) -> list[str]:
     return found
 
 
-def advise(state: ConductState) -> Advice:
-    """The advice of the rule in force on the trial as it stands: the same that simulation takes."""
+def advise(state: ConductState, on: date | None = None) -> Advice:
+    """The advice of the rule in force on the trial as it stands: the same that simulation takes.
+
+    Designs that read follow-up times see open windows followed up to a date, that of the last entry when None.
+    """
     protocol = state.in_force().protocol
     advisor = Advisor(protocol.rule, windows_complete=protocol.escalate_when == "windows_complete")
-    return advisor.advise(state.trial_state())
+    return advisor.advise(state.trial_state(on))
 
 
-def advice_form(state: ConductState) -> dict[str, Any]:
-    """The advice as a recommendation records it."""
-    advice, rule = advise(state), state.in_force().protocol.rule
+def advice_form(state: ConductState, on: date | None = None) -> dict[str, Any]:
+    """The advice as a recommendation records it; ``on`` as for :func:`advise`."""
+    advice, rule = advise(state, on), state.in_force().protocol.rule
     grid = rule.grid
 
     def level(regimen: int) -> dict[str, int]:

@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 from escalation import trial as fold
 from escalation.conduct import records as r
 from escalation.conduct.person import Adjudication, Outcome, Person, proposal_hash
+from escalation.conduct.windows import DateSpan
 from escalation.errors import TrialError
 from escalation.regimens import Regimen
 from escalation.study import Study, validate
@@ -98,6 +99,7 @@ class ConductState:
     queries: dict[str, Query] = field(default_factory=dict)
     amendments: list[tuple[int, r.ProtocolAmended]] = field(default_factory=list)
     suspended: str = ""
+    heard_on: date | None = None
 
     @property
     def zone(self) -> ZoneInfo:
@@ -158,10 +160,11 @@ class ConductState:
             return ""
         return f"the outcome of {', '.join(changed)} has changed since the last decision"
 
-    def trial_state(self) -> TrialState:
+    def trial_state(self, on: date | None = None) -> TrialState:
         """The state decisions are read from: the same fold that simulated trials go through.
 
-        Every treated participant stands in the order of treatment with what is known now.
+        Every treated participant stands in the order of treatment with what is known now. Windows that are
+        open have been followed up to a date, that of the last entry when None.
         """
         protocol = self.in_force().protocol
         state = TrialState(protocol.rule, replace_not_evaluable=protocol.evaluability.replace)
@@ -175,6 +178,8 @@ class ConductState:
                 self._place(state, step, numbers[step.code])
             else:
                 self._decide(state, step)
+        heard = on or self.heard_on
+        state.day = 0 if heard is None else self._since_opening(heard)
         return state
 
     def _place(self, state: TrialState, person: Person, number: int) -> None:
@@ -192,11 +197,22 @@ class ConductState:
         state.apply(fold.Enrolled(today, number, regimen))
         outcome = person.outcome
         if outcome == "dlt":
-            state.apply(fold.DltObserved(today, number))
+            state.apply(fold.DltObserved(max(self._onset(person, today), today), number))
         elif outcome == "complete":
-            state.apply(fold.WindowCompleted(today, number))
+            completed = today if person.completed is None else self._since_opening(person.completed)
+            state.apply(fold.WindowCompleted(max(completed, today), number))
         elif outcome == "not_evaluable":
             state.apply(fold.NotEvaluable(today, number, person.excluded))
+
+    def _since_opening(self, day: date) -> int:
+        assert self.opened_on is not None
+        return (day - self.opened_on).days
+
+    def _onset(self, person: Person, otherwise: int) -> int:
+        """Day of the first DLT, the last possible one of a partly known date; ``otherwise`` when it is unknown."""
+        dlts = (each.proposed.onset for each in person.adjudications.values() if each.outcome == "dlt")
+        days = [span.latest for span in map(DateSpan.read, dlts) if span.latest is not None]
+        return min((self._since_opening(day) for day in days), default=otherwise)
 
     def _decide(self, state: TrialState, decision: Decision) -> None:
         committee, grid = decision.committee, state.rule.grid
@@ -241,6 +257,7 @@ def _fold(state: ConductState, entry: LedgerEntry, payload: dict[str, Any]) -> N
     record = _RECORDS.validate_python({**payload, "type": entry.type})
     _APPLY[type(record)](state, record, entry)
     state.version = entry.seq
+    state.heard_on = datetime.fromisoformat(entry.recorded_at).astimezone(state.zone).date()
 
 
 def _opened(state: ConductState, record: r.TrialOpened, entry: LedgerEntry) -> None:

@@ -37,7 +37,7 @@ class Task:
 def status_form(state: ConductState, trial: str, now: datetime, head: Head) -> dict[str, Any]:
     """The trial on a day, for screens and scripts: tasks, participants, the open cohort and the recommendation."""
     study, today = state.in_force(), now.astimezone(state.zone).date()
-    folded, advice, rule = state.trial_state(), advise(state), study.protocol.rule
+    folded, advice, rule = state.trial_state(today), advise(state, today), study.protocol.rule
     people = [_person(state, person, now) for person in state.people.values()]
     found = [task for _, tasks in people for task in tasks]
     found += [*_decisions(state), *_queries(state)]

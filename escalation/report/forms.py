@@ -213,12 +213,31 @@ def _expansion(rule: Rule, replayed: Replay) -> dict[str, Any] | None:
 
 
 def _estimates(study: Study, replayed: Replay) -> dict[str, Any] | None:
-    """What a design that estimates says about the curve."""
-    estimate = getattr(study.protocol.rule.design, "estimates", None)
-    if estimate is None:
+    """What a design that estimates says about the DLT probabilities, one number for every regimen."""
+    found = study.protocol.rule.design.estimates(replayed.state.tally())
+    if found is None:
         return None
-    found = estimate(replayed.state.tally())
-    return {name: np.asarray(getattr(found, name))[0] for name in found.__dataclass_fields__}
+    return {
+        "curve": found.curve[0],
+        "lower": found.lower[0],
+        "upper": found.upper[0],
+        "level": found.level,
+        "method": found.method,
+        **{name: values[0] for name, values in (found.parameters | found.by_regimen).items()},
+    }
+
+
+def rule_form(study: Study) -> dict[str, Any]:
+    """``escalation rule --json``."""
+    rule = study.protocol.rule
+    form = {
+        "citation": type(rule.design).citation,
+        "parameters": rule.design.parameters.model_dump(mode="json"),
+        "constants": rule.design.constants(),
+        "steps": list(rule.steps()),
+        **_identity(study),
+    }
+    return _form(form)
 
 
 def table_form(table: DecisionTable) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from escalation import __version__
 from escalation.advice import Advice
 from escalation.characteristics import MEASURES, Characteristics, Distribution, Estimate
 from escalation.compare import Comparison
-from escalation.design import DecisionTable
+from escalation.design import DecisionTable, Estimates
 from escalation.outcomes import Replay
 from escalation.pathways import Node
 from escalation.regimens import RegimenGrid
@@ -224,6 +224,40 @@ def print_decision(console: Console, study: Study, replayed: Replay, advice: Adv
     if table.row_count:
         console.print()
         console.print(table)
+    found = rule.design.estimates(state.tally())
+    if found is not None:
+        console.print()
+        console.print(_estimates(found, grid))
+        console.print(Text(found.method, style="dim"))
+    console.print(identity(study))
+
+
+def _estimates(found: Estimates, grid: RegimenGrid) -> Table:
+    """Estimated DLT probabilities with their intervals."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("regimen")
+    table.add_column("estimated DLT probability", justify="right")
+    table.add_column(f"{found.level * 100:g} % interval", justify="right")
+    for name in found.by_regimen:
+        table.add_column(name.replace("_", " "), justify="right")
+    for k in range(grid.size):
+        if np.isfinite(found.curve[0, k]):
+            interval = f"{found.lower[0, k]:.3f} to {found.upper[0, k]:.3f}"
+            more = (f"{values[0, k]:.3f}" for values in found.by_regimen.values())
+            table.add_row(grid.describe(k), f"{found.curve[0, k]:.3f}", interval, *more)
+    return table
+
+
+def print_rule(console: Console, study: Study) -> None:
+    """The rule of a study in the order it is applied, and the numbers worked out from its parameters."""
+    design = study.protocol.rule.design
+    console.print(heading(study))
+    console.print(Text(type(design).citation, style="dim"))
+    for step in study.protocol.rule.steps():
+        console.print(f"  - {step}")
+    for name, value in design.constants().items():
+        numbers = [f"{each:.4g}" for each in value] if isinstance(value, list) else [f"{value}"]
+        console.print(Text.assemble((name.replace("_", " "), "cyan"), "  ", " ".join(numbers)))
     console.print(identity(study))
 
 
@@ -254,6 +288,8 @@ def print_proof(console: Console, study: Study, proof: Proof) -> None:
     for step in study.protocol.rule.steps():
         console.print(f"  - {step}")
     console.print(f"\n{proof.states:,} reachable decision states checked, every one.\n")
+    if study.protocol.rule.design.needs_clock:
+        console.print("Only states in which every window is complete; this design also decides with windows open.\n")
     for verdict in proof.verdicts:
         mark = Text("holds  ", style="green") if verdict.holds else Text("BROKEN ", style="bold red")
         console.print(Text.assemble(mark, verdict.statement))

@@ -184,6 +184,9 @@ def _results(compared: dict[str, Study], truth: Floats, overrides: list[str]) ->
     how = "exact: no Monte Carlo error"
     if sampled:
         how = f"exact, but {', '.join(sampled)}: {LIVE_TRIALS:,} simulated trials, standard errors in parentheses"
+    for title, simulation in found.items():
+        for note in simulation.notes:
+            st.caption(f":material/info: {blocks.plain(title)}: {blocks.plain(note)}")
     blocks.trace(next(iter(found.values())).study, how)
     with st.expander("The same on the command line"):
         sets = "".join(f" --set {each}" for each in overrides)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 
 from escalation import trial as fold
@@ -12,7 +13,7 @@ from escalation.calendar import CalendarEngine
 from escalation.conduct import records as r
 from escalation.conduct.decisions import advice_form, advise
 from escalation.conduct.state import conduct_state, proposal_hash
-from escalation.registry import design_class, design_names
+from escalation.registry import design_names
 from escalation.study import Study, validate
 
 from . import kit
@@ -33,6 +34,11 @@ class Line(NamedTuple):
     payload: dict[str, Any]
     recorded_at: str
     actor: str = "nobody"
+
+
+def on(day: int) -> date:
+    """The date of a day of the simulation."""
+    return (OPENED + timedelta(days=day)).date()
 
 
 class Log:
@@ -90,7 +96,6 @@ def cases() -> list[Any]:
     """Every registered design, on an axis, on a grid and at one regimen, wherever it works there."""
     found = []
     for name in design_names():
-        assert not design_class(name).needs_clock, "write its replay with follow-up times"
         for place, truth in (("axis", AXIS), ("grid", GRID), ("one", ONE)):
             try:
                 study = study_for({"name": name} | NEEDED.get(name, {}), truth)
@@ -118,7 +123,6 @@ def courses(study: Study, trials: int = TRIALS) -> list[Any]:
 def told(log: Log, event: Any, state: fold.TrialState) -> None:
     """What people would have recorded of a simulated event."""
     day, code = event.day, f"P{getattr(event, 'participant', 0)}"
-    on = (OPENED + timedelta(days=day)).date()
     if isinstance(event, fold.Enrolled):
         regimen = state.rule.grid.regimen(event.regimen)
         level = r.RegimenLevel(dose=regimen.dose, frequency=regimen.frequency)
@@ -130,7 +134,7 @@ def told(log: Log, event: Any, state: fold.TrialState) -> None:
         log.add(day, r.InfusionRecorded(participant=code, number=event.number, started_at=start))
     elif isinstance(event, fold.DltObserved):
         proposal = {"participant": code, "adjudication": "A1"}
-        proposed = r.DltProposed(**proposal, criterion="simulated", onset=on.isoformat())
+        proposed = r.DltProposed(**proposal, criterion="simulated", onset=on(day).isoformat())
         settled = r.DltDecided(
             **proposal,
             outcome="dlt",
@@ -141,7 +145,7 @@ def told(log: Log, event: Any, state: fold.TrialState) -> None:
         )
         log.add(day, proposed, settled)
     elif isinstance(event, fold.WindowCompleted):
-        log.add(day, r.WindowCompleted(participant=code, on=on))
+        log.add(day, r.WindowCompleted(participant=code, on=on(day)))
     else:
         log.add(day, r.NotEvaluable(participant=code, cause=event.cause))
 
@@ -151,7 +155,7 @@ def decided(log: Log, event: fold.Decided, study: Study) -> None:
     state = conduct_state(log.lines)
     data = {"outcomes": state.outcomes()}
     snapshot = log.add(event.day, r.SnapshotTaken(as_of=state.version, data=data, data_hash="0" * 64))
-    advice = advice_form(state)
+    advice = advice_form(state, on(event.day))
     named = {"snapshot": snapshot, "data_hash": "0" * 64, "study_hash": study.hash, "software": "0"}
     recommendation = log.add(event.day, r.Recommended(**named, advice=advice))
     minutes = {"meeting": "SRC", "attendance": ("all",), "discussion": "as recommended"}
@@ -185,7 +189,10 @@ def replay(study: Study, course: Any) -> int:
         if isinstance(event, fold.Decided):
             state = conduct_state(log.lines)
             compare(state, simulated)
-            advice = advise(state)
+            recorded, known = (each.tally(event.day) for each in (state.trial_state(), simulated))
+            for name in ("pending", "exposure", "person_at", "person_time", "person_dlt"):
+                assert np.array_equal(getattr(recorded, name), getattr(known, name)), name
+            advice = advise(state, on(event.day))
             assert advice.decides
             assert advice.action.word == event.action
             assert (advice.reasons, advice.selected, advice.memory) == (event.reasons, event.selected, event.memory)
@@ -206,6 +213,26 @@ def replay(study: Study, course: Any) -> int:
 @pytest.mark.parametrize("study", CASES)
 def test_replay_gives_the_simulated_decisions(study):
     assert sum(replay(study, course) for course in courses(study)) >= TRIALS
+
+
+CLOCKS = [
+    {"name": "tite_crm", "weights": "adaptive", "target": 0.25},
+    {"name": "tite_crm", "weights": "hazard", "hazard": {"delayed": {"a": 1.0}}, "minimum_follow_up": 0.25},
+    {"name": "tite_boin", "estimator": "ess", "target": 0.25},
+    {"name": "rolling_six", "variant": "iq"},
+]
+
+
+@pytest.mark.parametrize("protocol", [{"cohort_size": 1}, {"review_lag_days": 3}, {"expansion_": True}], ids=str)
+@pytest.mark.parametrize("design", CLOCKS, ids=str)
+def test_replay_of_designs_that_read_follow_up_times(design, protocol):
+    """Their decisions depend on the day: replayed on the day they were taken, they come out the same."""
+    if protocol == {"expansion_": True}:
+        protocol = {"expansion": EXPANSION, "max_patients": 24}
+    study = study_for(design, AXIS, **protocol)
+    found = courses(study, 6)
+    assert sum(replay(study, course) for course in found) >= 6
+    assert any(person.status == "dlt" for course in found for person in course.state.participants.values())
 
 
 EXPANSION = {

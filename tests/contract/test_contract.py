@@ -22,7 +22,12 @@ GRIDS = {
 TABLE = "DLTs,3,6,9\n0,E,E,E\n1,S,E,E\n2,D,S,S\n3,DU,D,S\n4,,DU,D\n" + "".join(
     f"{dlt},,{'DU' if dlt < 7 else ''},DU\n" for dlt in range(5, 10)
 )
-ON_ONE_AXIS = {"boin", "crm", "keyboard", "tpi", "mtpi", "mtpi2", "i3plus3", "ccd", "decision_table"}
+ON_ONE_AXIS = {"boin", "crm", "keyboard", "tpi", "mtpi", "mtpi2", "i3plus3", "ccd", "decision_table"} | {
+    "blrm",
+    "tite_crm",
+    "tite_boin",
+    "rolling_six",
+}
 """Designs that climb one axis and need it named on a grid."""
 
 ONE_REGIMEN = {"one regimen": RegimenGrid(doses=(2,), schedules=((0, 7),))}
@@ -45,7 +50,31 @@ SWITCHES = {
     "i3plus3": ({}, {"target": 0.25, "extra_safe": True}),
     "ccd": ({}, {"elimination_certainty": 0.95, "upper_edge": "stay"}, {"target": 0.1}),
     "decision_table": ({"table": TABLE}, {"table": TABLE, "elimination_certainty": 0.9}),
-    "crm": ({}, {"coherent": False}, {"no_skipping": False}),
+    "crm": (
+        {},
+        {"coherent": False},
+        {"no_skipping": False},
+        {"model": "logistic", "estimate": "mle", "no_skipping_down": True},
+        {"curve": "posterior_mean"},
+        {"stop_above": 0.3, "settled_after": 6, "two_stage": True},
+    ),
+    "tite_crm": (
+        {},
+        {"weights": "adaptive", "coherent": True, "estimate": "mle"},
+        {"weights": "hazard", "hazard": {"delayed": {"a": 1.0}}},
+    ),
+    "tite_boin": (
+        {},
+        {"estimator": "ess", "eliminate_by": "estimate", "suspend_first": True, "suspend_at_lowest": True},
+        {"target": 0.2, "single_dlt_stays": True},
+    ),
+    "rolling_six": ({}, {"variant": "iq"}, {"unlisted": "refuse"}),
+    "blrm": (
+        {},
+        {"recommend": "largest_admissible", "max_increase": 1.0, "no_skipping": False},
+        {"recommend": "closest_mean", "target": 0.3, "overdose_limit": 1.0, "coherent": True},
+        {"declare_after": 6, "declare_total": 12, "select_untried": True},
+    ),
     "toxicity_monitor": (
         {},
         {"boundary": "bayes", "limit": 0.25, "certainty": 0.8, "minimum": 3},
