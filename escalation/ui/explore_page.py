@@ -12,8 +12,9 @@ from escalation.characteristics import MEASURES, Characteristics, Estimate
 from escalation.regimens import RegimenGrid
 from escalation.report.charts.regimens import dose_toxicity, names
 from escalation.report.charts.style import DLT, SELECTED, TREATED, TRUTH
+from escalation.report.one_regimen import response_rows, response_test_line, safety_rows
 from escalation.report.tables import number
-from escalation.simulate import judgement_of
+from escalation.simulate import Simulation, judgement_of
 from escalation.study import Study
 from escalation.tally import Floats
 from escalation.ui import blocks
@@ -28,7 +29,7 @@ from escalation.ui.engine import (
     with_truth,
     with_values,
 )
-from escalation.ui.study_in_hand import chooser, key_in_hand, study_in_hand
+from escalation.ui.study_in_hand import chooser, file_name, study_in_hand
 
 SHOWN: Final = (
     "correct_selection",
@@ -41,7 +42,7 @@ SHOWN: Final = (
 )
 """Measures of the comparison, of those in ``MEASURES``."""
 BEST: Final = TRUTH
-AT_FIRST: Final = ("three_plus_three", "three_plus_three_path", "boin", "crm")
+AT_FIRST: Final = ("three_plus_three", "boin", "crm", "boin_combination")
 
 
 def page() -> None:
@@ -146,6 +147,8 @@ def _designs(study: Study) -> dict[str, Study]:
     fitting = fitting_designs(study)
     own, *others = fitting
     titles = {name: each.protocol.rule.design.title for name, each in fitting.items()}
+    if not others:
+        return {own: study}
     chosen = st.multiselect(
         "Beside the study's design",
         others,
@@ -169,17 +172,10 @@ def _results(compared: dict[str, Study], truth: Floats, overrides: list[str]) ->
         title = each.protocol.rule.design.title + (", this study" if name == own else "")
         found[title] = characteristics(with_truth(each, truth))
     designs = {title: each.scenarios[0].characteristics for title, each in found.items()}
-    first = next(iter(designs.values()))
-    _headline(first)
-    most = max(round(c.total_patients.maximum) for c in designs.values())
-    best = best_possible(study, truth, most)
-    if grid.axis == "grid":
-        _grids(study, truth, designs, best)
+    if grid.size == 1:
+        _monitoring(next(iter(found.values())))
     else:
-        chart = dose_toxicity(grid, {"assumed": truth}, study.target, within=study.criteria.within)
-        st.altair_chart(chart, alt=f"Assumed DLT probabilities: {truth_text(study, truth)}; target {study.target:g}")
-        _selection(grid, designs, best)
-    _measures(designs, best.correct_selection, most)
+        _choice(study, truth, designs)
     sampled = [title for title, c in designs.items() if not c.exact]
     how = "exact: no Monte Carlo error"
     if sampled:
@@ -190,7 +186,42 @@ def _results(compared: dict[str, Study], truth: Floats, overrides: list[str]) ->
     blocks.trace(next(iter(found.values())).study, how)
     with st.expander("The same on the command line"):
         sets = "".join(f" --set {each}" for each in overrides)
-        st.code(f'escalation simulate {key_in_hand()} --truth "{truth_text(study, truth)}"{sets}', language="shell")
+        st.code(f'escalation simulate {file_name()} --truth "{truth_text(study, truth)}"{sets}', language="shell")
+
+
+def _monitoring(simulation: Simulation) -> None:
+    """What the monitoring of a single regimen does, and its response test where there is one."""
+    (result,) = simulation.scenarios
+    c = result.characteristics
+    note = "exact" if c.exact else "standard error in parentheses"
+    blocks.cards(
+        [
+            ("Stopped for toxicity", _percent(c.no_selection), note),
+            ("Participants, mean", number(c.total_patients.mean, 1), f"at most {c.total_patients.maximum:g}"),
+            ("With a DLT, mean", number(c.total_dlts.mean, 2), note),
+        ]
+    )
+    study = simulation.study
+    rows = [*safety_rows(result, study, number), *response_rows(result, study, number)]
+    blocks.table(("measure", study.protocol.rule.design.title), rows)
+    planned = response_test_line(study)
+    if planned is not None:
+        st.caption(blocks.plain(planned))
+
+
+def _choice(study: Study, truth: Floats, designs: dict[str, Characteristics]) -> None:
+    """What designs that choose among regimens do, beside the optimal benchmark."""
+    grid = study.protocol.grid
+    _headline(next(iter(designs.values())))
+    most = max(round(c.total_patients.maximum) for c in designs.values())
+    best = best_possible(study, truth, most)
+    if grid.axis == "grid":
+        _grids(study, truth, designs, best)
+    else:
+        chart = dose_toxicity(grid, {"assumed": truth}, study.target, within=study.criteria.within)
+        st.altair_chart(chart, alt=f"Assumed DLT probabilities: {truth_text(study, truth)}; target {study.target:g}")
+        _selection(grid, designs, best)
+    _measures(designs, best.correct_selection, most)
 
 
 def _side_by_side(study: Study) -> None:

@@ -115,3 +115,14 @@ def test_replaced_values_count_as_placeholders():
     changed = with_values(load("nct07212335"), ["protocol.max_patients=18"])
     assert changed.protocol.max_patients == 18
     assert "protocol.max_patients" in changed.placeholders
+
+
+def test_one_regimen_shows_its_monitoring_and_its_response_test():
+    at = explore("nct06171906")
+    shown = printed(at)
+    study = load("nct06171906")
+    (expected,) = simulate(study, scenarios=[study.scenarios[0].name], engine="exact").scenarios
+    assert "Stopped for toxicity" in shown
+    assert number(expected.characteristics.no_selection, 4) in shown
+    assert number(expected.response["response_shown"], 4) in shown
+    assert "Correct selection" not in shown
