@@ -44,7 +44,7 @@ class _Replayed:
         self.starts: dict[int, tuple[int, int]] = {}  # simulated and recorded day of each first infusion
         self.given: dict[int, set[int]] = {}
         self.treated: set[int] = set()
-        self.lost: list[str] = []
+        self.lost: set[int] = set()  # not evaluable, and nobody in their place yet
 
     def code(self, participant: int) -> str:
         return f"{self.prefix}{participant + 1:03d}"
@@ -82,9 +82,11 @@ class _Replayed:
         self.of_trial(event.day)
         self.starts[event.participant], self.given[event.participant] = (event.day, self.today), set()
         code, regimen = self.code(event.participant), self.protocol.grid.regimen(event.regimen)
-        expands = self.course.state.participants[event.participant].stage == "expansion"
+        people = self.course.state.participants
+        expands = people[event.participant].stage == "expansion"
         role: r.Role = "regular" if event.regimen in self.treated else "sentinel"
-        role = "expansion" if expands else "replacement" if self.lost else role
+        lost = min((who for who in self.lost if people[who].regimen == event.regimen), default=None)
+        role = "expansion" if expands else role if lost is None else "replacement"
         self.treated.add(event.regimen)
         self.add(r.Screened(participant=code))
         consented = self.moment(self.today)
@@ -96,9 +98,11 @@ class _Replayed:
                 regimen=r.RegimenLevel(dose=regimen.dose, frequency=regimen.frequency),
                 role=role,
                 stage="expansion" if expands else "escalation",
-                replaces=self.lost.pop(0) if role == "replacement" else None,
+                replaces=self.code(lost) if role == "replacement" and lost is not None else None,
             )
         )
+        if role == "replacement":
+            self.lost.discard(lost)
 
     def infused(self, event: Infused) -> None:
         day = self.of_person(event.participant, event.day)
@@ -142,7 +146,7 @@ class _Replayed:
             self.add(r.WindowCompleted(participant=code, on=self.date(day + 1)))
         elif isinstance(event, NotEvaluable):
             self.add(r.NotEvaluable(participant=code, cause=event.cause))
-            self.lost += [code] if self.protocol.evaluability.replace else []
+            self.lost |= {event.participant} if self.protocol.evaluability.replace else set()
         else:
             for record in _toxicity(code, self.date(day)):
                 self.add(record)

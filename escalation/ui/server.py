@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import streamlit as st
@@ -12,7 +14,12 @@ from starlette.routing import Route
 from escalation.ui import signed_in
 from escalation.ui.account_routes import QuietHeaders, sign_in, sign_out
 
-signed_in.served = True
+
+@asynccontextmanager
+async def _serving(_: st.App) -> AsyncIterator[None]:
+    """While it serves, the sign-in keeps its token in a cookie."""
+    signed_in.served = True
+    yield
 
 
 def _log(error: Exception) -> None:
@@ -28,4 +35,5 @@ app = st.App(
     ],
     middleware=[Middleware(QuietHeaders)],
     on_script_error=_log,
+    lifespan=_serving,
 )

@@ -145,7 +145,7 @@ def test_what_an_entry_cannot_hold_is_shown_as_written_and_not_lost(position: in
 @pytest.mark.parametrize("name", preset_names())
 def test_a_preset_goes_through_the_forms_and_keeps_its_hash(name: str) -> None:
     study = load(name)
-    data = study.as_dict()
+    data = study.model_dump(mode="json", by_alias=True)
     through_forms = {
         each.key: data[each.key] if each.key in ("schema", "sources") else through(each.kind, data[each.key])
         for each in fields(Study)
