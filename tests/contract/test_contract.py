@@ -44,6 +44,8 @@ SWITCHES = {
     "i3plus3": ({}, {"target": 0.25, "extra_safe": True}),
     "ccd": ({}, {"elimination_certainty": 0.95, "upper_edge": "stay"}, {"target": 0.1}),
     "decision_table": ({"table": TABLE}, {"table": TABLE, "elimination_certainty": 0.9}),
+    "boin_combination": ({}, {"block": "conduct", "ties": "dose_first"}, {"extra_safe": True, "bound_mtd": True}),
+    "keyboard_combination": ({}, {"ties": "frequency_first", "margin_above": 0.09}, {"decision_key": "next_comb_kb"}),
     "crm": ({}, {"coherent": False}, {"no_skipping": False}),
 }
 
