@@ -76,7 +76,7 @@ class BoinCombinationParameters(GridIntervalParameters):
     )
 
     bound_mtd: bool = Field(
-        default=False, description="Select only a regimen whose isotonic estimate is at most lambda_d."
+        default=False, description="Select only a regimen whose isotonic estimate is below lambda_d."
     )
 
     @model_validator(mode="after")

@@ -142,7 +142,7 @@ class GridIntervalDesign(Design[P]):
 
     @property
     def selection_bound(self) -> float | None:
-        """The highest estimate that may be selected, None for no bound."""
+        """Only estimates below this may be selected; None for no bound."""
         return None
 
     @property
@@ -295,7 +295,7 @@ class GridIntervalDesign(Design[P]):
         usable = (tally.n > 0) & ~self._closed_to_selection(tally)
         estimate = self.estimates(tally)
         if self.selection_bound is not None:
-            usable &= estimate <= self.selection_bound
+            usable &= estimate + level < self.selection_bound
         distance = np.where(usable, np.abs(estimate + level - self.parameters.target), np.inf)
         chosen = np.zeros(usable.shape, dtype=bool)
         found = usable.any(axis=1) & ~self.eliminated(tally)[:, 0]
