@@ -10,8 +10,9 @@ import numpy as np
 
 from benchmarks.run import best, row
 from escalation.conduct import records as r
-from escalation.conduct.demo import PASSWORD, TRIAL, HandClock
+from escalation.conduct.demo import TRIAL
 from escalation.conduct.installation import open_conduct
+from escalation.conduct.invented import PASSWORD, HandClock
 from escalation.conduct.roles import Role
 from escalation.conduct.service import Conduct
 from escalation.conduct.verify import verify_trial

@@ -64,6 +64,9 @@ def exact() -> None:
         f"{best(lambda: graph.probabilities(truths)) * 1e3:.1f} ms",
     )
     boin = compiled("BOIN, 5 doses, N=30", load("textbook-5-doses", design="boin"))
+    for name in ("keyboard", "mtpi2", "i3plus3"):
+        study = load("textbook-5-doses", design=name)
+        compiled(f"{study.protocol.rule.design.title}, 5 doses, N=30", study)
     compiled("power CRM, 5 doses, N=30", load("textbook-5-doses", design="crm"))
     compiled("3+3 dose then frequency, 5x3 grid", load("nct05672420"))
     row("BOIN get.oc of R, 10,000 trials of one scenario", f"{PEERS['boin_get_oc']:.1f} s", "peer figure, Monte Carlo")

@@ -2,16 +2,13 @@
 
 The DLT rate y/n of everybody evaluable at the current level is held against the target phi: at or
 below phi - delta escalate, at or above phi + delta de-escalate, in between stay. The paper chooses
-delta by the target, and so does this design when none is given:
+delta by the target, and so does this design when none is given (the values as the released code of
+Lin & Yin, IntervalDesign, restates them):
 
-=================  =====
-target             delta
-=================  =====
-below .30          .09
-.30 to below .40   .10
-.40 to below .45   .12
-.45 and above      .13
-=================  =====
+* .09 below a target of .30;
+* .10 from .30 to below .40;
+* .12 from .40 to below .45;
+* .13 from .45 on.
 
 As published the design never closes a level, and at the lowest level a high rate stays. Neither
 elimination nor a stopping rule is therefore in force by default: put a ``too_toxic`` guard beside it, or

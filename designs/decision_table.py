@@ -30,8 +30,7 @@ estimate is closest to the target, as for BOIN.
 
 References
 ----------
-Ji Y, Yang S (2017) On the interval-based dose-finding designs, doi:10.48550/arXiv.1706.03277 (decision tables
-as the common form of these designs).
+Ji Y, Yang S (2017) On the interval-based dose-finding designs, doi:10.48550/arXiv.1706.03277 (the form of the table).
 
 Examples
 --------
@@ -121,6 +120,22 @@ class UploadedTable(IntervalDesign[UploadedTableParameters]):
             "The decision table says D for these counts: de-escalate.",
             "The study fixed its decisions in a table before it began. For the number evaluable and the number of "
             "DLTs at this level the table says de-escalate, so the next cohort goes one level down.",
+        ),
+        Reason(
+            "decision_table.eliminated",
+            "This level is too toxic and is eliminated with all higher ones: de-escalate.",
+            "For the counts at this level the table says DU, or the probability that its DLT rate is above the target "
+            "exceeds the elimination certainty where the study gives one. The level and everything above it is closed "
+            "for the rest of the trial, and the next cohort goes to the highest level still open.",
+        ),
+        Reason(
+            "decision_table.lowest_eliminated",
+            "The lowest level is too toxic: the trial stops and nothing is recommended.",
+            "For the counts at the lowest level the table says DU, or the probability that its DLT rate is above the "
+            "target exceeds the elimination certainty where the study gives one. Every level is closed, so no level "
+            "can be selected.",
+            stop="lowest_too_toxic",
+            selects=False,
         ),
         Reason(
             "decision_table.complete",

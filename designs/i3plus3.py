@@ -13,7 +13,7 @@ prior is eliminated with everything above it; when the lowest is eliminated the 
 
 At the end the level is selected whose isotonic estimate is closest to the target. The estimate is the
 posterior mean under a Beta(.05, .05) prior, as for BOIN and Keyboard: an assumption, close to the
-isotonic regression of the observed rates.
+isotonic regression of the observed rates (``selection_prior`` changes it).
 
 References
 ----------

@@ -61,6 +61,12 @@ class IntervalParameters(Parameters):
         description="End the trial with no selection when the table de-escalates at the lowest level, "
         "instead of staying there.",
     )
+    selection_prior: float = Field(
+        default=0.05,
+        gt=0,
+        le=1,
+        description="a of the Beta(a, a) prior of each level's estimate when the MTD is selected.",
+    )
     axis: Literal["dose", "frequency"] | None = Field(
         default=None,
         description="The axis to climb. Needed on a grid, where the other axis stays at the starting level.",
@@ -80,9 +86,8 @@ class IntervalParameters(Parameters):
 
 
 def with_shared_reasons(name: str, *moves: Reason) -> tuple[Reason, ...]:
-    """A design's own reasons to move or stay, and those every interval design gives for the edges."""
-    return (
-        *moves,
+    """A design's own reasons, and those every interval design gives for the edges unless it words them itself."""
+    shared = (
         Reason(
             f"{name}.eliminated",
             "This level is too toxic and is eliminated with all higher ones: de-escalate.",
@@ -140,6 +145,8 @@ def with_shared_reasons(name: str, *moves: Reason) -> tuple[Reason, ...]:
             selects=False,
         ),
     )
+    own = {reason.code for reason in moves}
+    return (*moves, *(reason for reason in shared if reason.code not in own))
 
 
 P = TypeVar("P", bound=IntervalParameters)
@@ -211,9 +218,15 @@ class IntervalDesign(Design[P]):
         return self.ladder.regimens[0]
 
     @property
+    def line(self) -> tuple[int, ...]:
+        regimens = self.ladder.regimens
+        return regimens[regimens.index(self.start) :]
+
+    @property
     def selection(self) -> IsotonicSelection:
         """How the MTD is estimated at the end."""
-        return IsotonicSelection(prior=(0.05, 0.05))
+        a = self.parameters.selection_prior
+        return IsotonicSelection(prior=(a, a))
 
     @property
     def selection_bound(self) -> float | None:
@@ -236,6 +249,9 @@ class IntervalDesign(Design[P]):
             yield "extra safe"
         if parameters.stop_when_deescalation_impossible:
             yield "stops below the lowest level"
+        if parameters.selection_prior != self._default("selection_prior"):
+            a = f"{parameters.selection_prior:g}"
+            yield f"selection under Beta({a}, {a})"
 
     def _default(self, field: str) -> Any:
         return type(self.parameters).model_fields[field].default

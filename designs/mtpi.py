@@ -14,8 +14,9 @@ Where the rule departs from the paper:
 * an eliminated level is left even where the largest mass says stay (7 DLTs among 20 at phi = .20);
   the R package escalation 0.2.3 stays there;
 * at the end the level is selected whose isotonic posterior mean is closest to the target, among
-  treated levels only; ``untried_levels: true`` lets levels nobody was treated at enter the isotonic
-  regression at their prior mean, as in that package.
+  treated levels only. The prior is the uniform one of the decisions, as in that package; the authors'
+  own program takes Beta(.005, .005) here (``selection_prior: 0.005``). ``untried_levels: true`` lets
+  levels nobody was treated at enter the isotonic regression at their prior mean, as in the package.
 
 The rule of elimination states no least number of participants; ``elimination_minimum: 3`` asks for
 three, as later designs do, and 2 is what the package asks of a level before it bars escalation to it.
@@ -70,6 +71,13 @@ class MtpiParameters(IntervalParameters):
     epsilon2: float = Field(default=0.05, gt=0, lt=1, description="Upper end of the proper interval less the target.")
     elimination_minimum: int = Field(
         default=1, ge=1, description="Evaluable participants a level needs before it can be eliminated."
+    )
+    selection_prior: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="a of the Beta(a, a) prior of each level's estimate when the MTD is selected; "
+        "0.005 in the authors' program.",
     )
     untried_levels: bool = Field(
         default=False,
@@ -138,5 +146,6 @@ class Mtpi(IntervalDesign[MtpiParameters]):
 
     @property
     def selection(self) -> IsotonicSelection:
-        """Posterior means under the prior of the decisions."""
-        return IsotonicSelection(prior=(1.0, 1.0), untried=self.parameters.untried_levels)
+        """Posterior means under ``selection_prior``."""
+        a = self.parameters.selection_prior
+        return IsotonicSelection(prior=(a, a), untried=self.parameters.untried_levels)

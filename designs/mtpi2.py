@@ -103,5 +103,6 @@ class Mtpi2(IntervalDesign[Mtpi2Parameters]):
 
     @property
     def selection(self) -> IsotonicSelection:
-        """Posterior means under the prior of the decisions."""
-        return IsotonicSelection(prior=(1.0, 1.0), untried=self.parameters.untried_levels)
+        """Posterior means under ``selection_prior``."""
+        a = self.parameters.selection_prior
+        return IsotonicSelection(prior=(a, a), untried=self.parameters.untried_levels)

@@ -132,3 +132,13 @@ class ThreePlusThree(LadderDesign):
     def ladder(self) -> Counts:
         axis = self.axis or ("dose" if self.grid.axis == "grid" else None)
         return np.array(ladder_along(self.setting, axis, "protocol.design.axis").regimens, dtype=np.int32)
+
+    @property
+    def line(self) -> tuple[int, ...]:
+        regimens: list[int] = self.ladder.tolist()
+        return tuple(regimens[regimens.index(self.start) :])
+
+    @property
+    def follows_titration(self) -> bool:
+        """Only where a failed level sends the trial down to fill the one below: V1 would declare it with one."""
+        return self.rule.deescalate

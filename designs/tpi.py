@@ -76,6 +76,13 @@ class TpiParameters(IntervalParameters):
     elimination_minimum: int = Field(
         default=1, ge=1, description="Evaluable participants a level needs before it can be eliminated."
     )
+    selection_prior: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="a of the Beta(a, a) prior of each level's estimate when the MTD is selected; "
+        "0.005 in the authors' program.",
+    )
     untried_levels: bool = Field(
         default=False,
         description="Whether levels nobody was treated at enter the isotonic regression at the end, at their "
@@ -127,5 +134,6 @@ class Tpi(IntervalDesign[TpiParameters]):
 
     @property
     def selection(self) -> IsotonicSelection:
-        """Posterior means under a uniform prior."""
-        return IsotonicSelection(prior=(1.0, 1.0), untried=self.parameters.untried_levels)
+        """Posterior means under ``selection_prior``."""
+        a = self.parameters.selection_prior
+        return IsotonicSelection(prior=(a, a), untried=self.parameters.untried_levels)

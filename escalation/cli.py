@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
+from escalation.cli_shared import (
+    BudgetOption,
+    ComparisonEngine,
+    DesignOption,
+    Engine,
+    JsonOption,
+    ScenarioOption,
+    SeedOption,
+    SetOption,
+    StudyArgument,
+    TrialsOption,
+    TruthOption,
+    WorkersOption,
+)
+from escalation.cli_shared import console as _console
+from escalation.cli_shared import executor as _executor
+from escalation.cli_shared import load_study as _load
+from escalation.cli_shared import print_json as _print_json
+from escalation.cli_shared import progress as _progress
 from escalation.trial_cli import app as trial_app
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from escalation.study import Study
 
 app = typer.Typer(
     name="escalation",
@@ -28,45 +38,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(trial_app, name="trial")
-
-
-class Engine(StrEnum):
-    """The engines a simulation can ask for."""
-
-    auto = "auto"
-    exact = "exact"
-    sampled = "sampled"
-    calendar = "calendar"
-
-
-class ComparisonEngine(StrEnum):
-    """The engines a comparison on common participants can ask for."""
-
-    sampled = "sampled"
-    calendar = "calendar"
-
-
-StudyArgument = Annotated[
-    str, typer.Argument(metavar="STUDY", help="A study file, or the name of a preset (see: studies).")
-]
-DesignOption = Annotated[str | None, typer.Option("--design", help="Use another registered design, with its defaults.")]
-SetOption = Annotated[
-    list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Replace any value of the study by its path.")
-]
-TruthOption = Annotated[
-    str | None,
-    typer.Option(
-        "--truth", metavar="P", help='DLT probabilities in place of the scenarios; grid rows separated by "/".'
-    ),
-]
-ScenarioOption = Annotated[list[str] | None, typer.Option("--scenario", help="Only these scenarios; may be repeated.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-TrialsOption = Annotated[int, typer.Option(help="Simulated trials per scenario.")]
-SeedOption = Annotated[int, typer.Option(help="Master seed; the same seed gives the same numbers.")]
-BudgetOption = Annotated[
-    int | None, typer.Option(help="Most states held by exact enumeration; half a million if left out.", min=1)
-]
-WorkersOption = Annotated[int, typer.Option(help="Processes; the numbers do not depend on it.")]
 
 
 def main() -> None:
@@ -81,57 +52,6 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    width = None if sys.stdout.isatty() else 120
-    return Console(highlight=False, soft_wrap=False, width=width)
-
-
-def _print_json(form: Any) -> None:
-    typer.echo(json.dumps(form, indent=2, ensure_ascii=False, allow_nan=False))
-
-
-def _load(study: str, design: str | None, overrides: list[str] | None, truth: str | None = None) -> Study:
-    from escalation.study import load
-
-    return load(study, design=design, overrides=overrides or (), truth=truth)
-
-
-@contextmanager
-def _executor(workers: int) -> Iterator[Any]:
-    from escalation.errors import Fault, StudyError
-
-    if workers < 1:
-        raise StudyError((Fault("--workers", f"{workers} workers cannot run", "use 1 or more"),), "command line")
-    if workers == 1:
-        yield None
-        return
-    from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing import get_context
-
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield pool
-
-
-@contextmanager
-def _progress(label: str) -> Iterator[Any]:
-    """A bar on stderr, drawn only for work that lasts more than a second at a terminal."""
-    from time import monotonic
-
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield None
-        return
-    began = monotonic()
-    with Progress(console=console, transient=True) as bar:
-        task = bar.add_task(label, total=None, visible=False)
-        yield lambda done, total: bar.update(task, completed=done, total=total, visible=monotonic() - began > 1)
 
 
 @app.command()
@@ -208,11 +128,17 @@ def decide(
 
 @app.command()
 def table(
-    study: StudyArgument, design: DesignOption = None, set_: SetOption = None, as_json: JsonOption = False
+    study: StudyArgument,
+    design: DesignOption = None,
+    set_: SetOption = None,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Print E, S, D, DU cells as CSV, as decision_table reads.")
+    ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """The decision table by the number of evaluable participants at the current regimen."""
     from escalation.errors import EngineError
-    from escalation.report.forms import table_form
+    from escalation.report.forms import table_csv, table_form
     from escalation.report.tables import print_table
 
     loaded = _load(study, design, set_)
@@ -222,7 +148,9 @@ def table(
             f"{loaded.protocol.rule.design.label} decides on more than the counts at the current regimen, so it has no "
             "table; use: escalation pathways"
         )
-    if as_json:
+    if as_csv:
+        typer.echo(table_csv(found), nl=False)
+    elif as_json:
         _print_json(table_form(found))
     else:
         print_table(_console(), loaded, found)
@@ -332,9 +260,21 @@ def _shared_only(overrides: list[str] | None) -> list[str]:
 
 
 @app.command()
-def designs(as_json: JsonOption = False) -> None:
+def designs(
+    as_json: JsonOption = False,
+    pages: Annotated[
+        Path | None, typer.Option(help="Write the reference page of every design into this folder.")
+    ] = None,
+) -> None:
     """The registered designs."""
     from escalation.registry import design_class, design_names
+
+    if pages is not None:
+        from escalation.report.design_pages import write_pages
+
+        for file in write_pages(pages):
+            typer.echo(f"wrote {file}")
+        return
 
     listed = []
     for name in design_names():

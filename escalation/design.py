@@ -144,6 +144,16 @@ class Design(ABC, Generic[P]):
         """Largest number of participants the rule itself can treat, None when only the protocol bounds it."""
         return None
 
+    @property
+    def line(self) -> tuple[int, ...]:
+        """The regimens from the start upwards that a design on one axis climbs; empty on a grid unless it says."""
+        return () if self.grid.axis == "grid" else tuple(range(self.start, self.grid.size))
+
+    @property
+    def follows_titration(self) -> bool:
+        """Whether the rule can go on from levels that single participants have passed."""
+        return self.any_tally and not self.needs_clock and bool(self.line)
+
     @cached_property
     def reason_index(self) -> dict[str, int]:
         """Positions of this design's reason codes."""

@@ -1,7 +1,8 @@
 """Guards: safety rules any design can be put under, applied in the order a protocol lists them.
 
-A guard sees the tally and the decision so far. It may hold a move back or end the trial;
-it never sends anyone to a higher regimen than the design did.
+A guard sees the tally and the decision so far. It may hold a move back or end the trial; it never
+sends anyone to a higher regimen than the design did. One keeps a trial open instead, to treat more
+participants at the regimen that would be selected.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from escalation.decision import Action, Decisions, Reason
+from escalation.decision import Action, Decisions, Reason, moves
 from escalation.design import Design
 from escalation.numerics import beta_exceedance_boundary
 from escalation.tally import Bools, Tally
@@ -94,10 +95,20 @@ class TooToxicAtLowest(Guard):
 
 
 class StopAtN(Guard):
-    """End escalation when the regimen the next cohort would get already has ``n`` evaluable participants."""
+    """End escalation when a regimen has ``n`` evaluable participants, in one of the three meanings in use.
+
+    ``next_regimen_full``: the regimen the next cohort would get has them, wherever the trial stands.
+    ``reached``: the current regimen has them, whatever the decision.
+    ``reached_and_stay``: the current regimen has them, and the decision is to treat it again.
+    """
 
     guard: Literal["stop_at_n"] = "stop_at_n"
     n: int = Field(ge=1)
+    rule: Literal["next_regimen_full", "reached", "reached_and_stay"] = Field(
+        default="next_regimen_full",
+        description="Whether the regimen treated next, the current regimen, or the current regimen when it is to be "
+        "treated again must have n evaluable participants.",
+    )
 
     reasons: ClassVar[tuple[Reason, ...]] = (
         Reason(
@@ -107,14 +118,38 @@ class StopAtN(Guard):
             "evaluable participants; treating more there would tell little more.",
             stop="n_at_regimen",
         ),
+        Reason(
+            "guard.enough_at_current",
+            "The current regimen has enough participants: escalation ends.",
+            "The protocol ends escalation as soon as any regimen has the stated number of evaluable participants, "
+            "whether the next cohort would stay there or go elsewhere.",
+            stop="n_at_regimen",
+        ),
+        Reason(
+            "guard.enough_and_staying",
+            "The current regimen has enough participants and would be treated again: escalation ends.",
+            "The protocol ends escalation when the design has come to rest: the decision is to treat the current "
+            "regimen again, and it has the stated number of evaluable participants already.",
+            stop="n_at_regimen",
+        ),
     )
 
     def apply(self, tally: Tally, decisions: Decisions, design: Design[Any], offset: int) -> Decisions:
-        there = np.take_along_axis(tally.n, decisions.regimen[:, None].astype(np.intp), axis=1)[:, 0]
-        return decisions.stop_where(there >= self.n, tally.current, offset)
+        rules = ("next_regimen_full", "reached", "reached_and_stay")
+        where = decisions.regimen if self.rule == "next_regimen_full" else tally.current
+        full = np.take_along_axis(tally.n, where[:, None].astype(np.intp), axis=1)[:, 0] >= self.n
+        if self.rule == "reached_and_stay":
+            full &= decisions.action == Action.STAY
+        full &= decisions.action != Action.WAIT
+        return decisions.stop_where(full, tally.current, offset + rules.index(self.rule))
 
     def describe(self) -> str:
-        return f"stop when the next regimen already has {self.n} evaluable participants"
+        what = {
+            "next_regimen_full": "the next regimen already has",
+            "reached": "the current regimen has",
+            "reached_and_stay": "the decision is to stay and the current regimen has",
+        }
+        return f"stop when {what[self.rule]} {self.n} evaluable participants"
 
 
 class NoSkipping(Guard):
@@ -189,6 +224,108 @@ class Coherence(Guard):
         return f"no escalation after a cohort with a DLT rate of {self.target:g} or more"
 
 
+class PermittedIncrements(Guard):
+    """Hold back a rise of the dose amount beyond a share of the current amount.
+
+    The move is shortened to the highest open regimen on its way that is permitted, else the trial
+    stays. Only the amount of an infusion is limited; going up in frequency is not.
+    """
+
+    guard: Literal["permitted_increments"] = "permitted_increments"
+    max_increase: float = Field(
+        gt=0, description="Largest rise of the dose amount, as a share of the current one: 1.0 permits doubling it."
+    )
+    after_dlt: float | None = Field(
+        default=None, gt=0, description="The same once any participant has had a DLT; max_increase if left out."
+    )
+
+    reasons: ClassVar[tuple[Reason, ...]] = (
+        Reason(
+            "guard.increment_limited",
+            "The design would raise the dose by more than is permitted: a smaller step is taken.",
+            "The protocol limits how far the dose amount may rise at once, as a share of the present amount. The move "
+            "is shortened to the highest dose within the limit, and where there is none the trial stays.",
+        ),
+    )
+
+    def apply(self, tally: Tally, decisions: Decisions, design: Design[Any], offset: int) -> Decisions:
+        grid, here, there = design.grid, tally.current, decisions.regimen
+        amount = np.array(grid.doses, dtype=float)[grid.dose_of]
+        share = np.full(tally.rows, self.max_increase)
+        if self.after_dlt is not None:
+            share = np.where(tally.dlt.sum(axis=1) > 0, self.after_dlt, share)
+        # a hair of room, so that 1.5 times 0.1 is not more than 50 percent above it
+        over = amount[None, :] > (amount[here] * (1 + share))[:, None] * (1 + 1e-9)
+        decisions = _without(decisions, over)
+        beyond = np.take_along_axis(over, there[:, None].astype(np.intp), axis=1)[:, 0] & ~decisions.stops
+        if not beyond.any():
+            return decisions
+        order = grid.at_most
+        on_the_way = order[here] & order[:, there].T & ~over & ~design.eliminated(tally)
+        height = grid.dose_of + grid.frequency_of
+        on_the_way &= height > height[here][:, None]
+        shortened = np.argmax(np.where(on_the_way, height * grid.n_doses + grid.dose_of, -1), axis=1).astype(np.int32)
+        step = beyond & on_the_way.any(axis=1)
+        held = _hold(decisions, tally, beyond & ~step, design.setting.cohort_size, offset)
+        return replace(
+            held,
+            regimen=np.where(step, shortened, held.regimen),
+            action=np.where(step, np.int32(Action.ESCALATE), held.action),
+            reason=np.where(step, np.int32(offset), held.reason),
+        )
+
+    def describe(self) -> str:
+        after = "" if self.after_dlt is None else f", {self.after_dlt:.0%} after a DLT"
+        return f"raise the dose by at most {self.max_increase:.0%} at once{after}"
+
+
+class MinimumBeforeSelection(Guard):
+    """No regimen is selected with fewer than ``n`` evaluable participants.
+
+    When the trial would end with such a selection, that regimen is treated instead; when it cannot
+    go on, because the maximum size is reached, nothing is selected. A trial that ends without any
+    selection ends.
+    """
+
+    guard: Literal["minimum_before_selection"] = "minimum_before_selection"
+    n: int = Field(ge=1)
+
+    reasons: ClassVar[tuple[Reason, ...]] = (
+        Reason(
+            "guard.more_before_selection",
+            "The regimen that would be selected has too few participants: treat more there.",
+            "The protocol selects a regimen only once a stated number of evaluable participants have had it. The "
+            "trial would end here, and the regimen it would select has fewer, so the next cohort is treated there.",
+        ),
+    )
+
+    def apply(self, tally: Tally, decisions: Decisions, design: Design[Any], offset: int) -> Decisions:
+        return decisions
+
+    def fill(self, tally: Tally, decisions: Decisions, selected: Bools, design: Design[Any], offset: int) -> Decisions:
+        """The decisions, with ends that would select a regimen too early turned into a cohort there.
+
+        ``selected`` is (S, K): what each row would select if it ended for the reason it is given.
+        """
+        rows = decisions.stops & (selected & ~self.enough(tally)).any(axis=1)
+        there = np.where(rows, np.argmax(selected, axis=1), decisions.regimen).astype(np.int32)
+        return replace(
+            decisions,
+            action=np.where(rows, moves(tally.current, there, design.grid.at_most), decisions.action),
+            regimen=there,
+            size=np.where(rows, np.int32(design.setting.cohort_size), decisions.size),
+            reason=np.where(rows, np.int32(offset), decisions.reason),
+        )
+
+    def enough(self, tally: Tally) -> Bools:
+        """Regimens with enough participants to be selected: (S, K)."""
+        reached: Bools = tally.n >= self.n
+        return reached
+
+    def describe(self) -> str:
+        return f"select no regimen with fewer than {self.n} evaluable participants; treat more there first"
+
+
 class MaximumSize(Guard):
     """End escalation when the next cohort would take it past its largest size."""
 
@@ -221,7 +358,7 @@ class MaximumSize(Guard):
 
 
 ListedGuard = Annotated[
-    TooToxicAtLowest | StopAtN | NoSkipping | Coherence,
+    TooToxicAtLowest | StopAtN | NoSkipping | PermittedIncrements | Coherence | MinimumBeforeSelection,
     Field(discriminator="guard"),
 ]
 """The guards a study file can list under ``protocol.guards``; the maximum size always comes last."""

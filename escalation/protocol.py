@@ -9,14 +9,16 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from escalation.cohorts import CohortSizes
 from escalation.design import Design, Parameters, Setting
 from escalation.errors import DesignError, EscalationError, Fault
 from escalation.expansion import Expansion
 from escalation.faults import faults_of
-from escalation.guards import ListedGuard, MaximumSize
+from escalation.guards import ListedGuard, MaximumSize, MinimumBeforeSelection
 from escalation.regimens import Regimen, RegimenGrid
 from escalation.registry import design_class
 from escalation.rule import Rule
+from escalation.titration import Titration
 from escalation.truth import Window
 
 
@@ -146,7 +148,13 @@ class Protocol(Model):
     dlt_definition: str = Field(default="", description="What counts as a DLT, in the protocol's words.")
     design: dict[str, Any] = Field(description="The design's name and its parameters.")
     guards: tuple[ListedGuard, ...] = Field(default=(), description="Safety rules applied after the design, in order.")
+    titration: Titration | None = Field(
+        default=None, description="Single participants before the cohorts of the design; write {} for the usual stage."
+    )
     cohort_size: int = Field(default=3, ge=1)
+    cohort_sizes: CohortSizes | None = Field(
+        default=None, description="Smaller early cohorts, by level or by the number of DLTs so far."
+    )
     start: Start = Field(default_factory=Start)
     max_patients: int | None = Field(
         default=None, ge=1, description="Most evaluable participants, escalation and expansion together."
@@ -211,7 +219,8 @@ class Protocol(Model):
                 f"{design.title} selects a dose for each frequency, and an expansion stage needs one regimen",
                 "remove the expansion or choose a design that selects one regimen",
             )
-        rule = Rule(design, tuple(guards), self.expansion)
+        self._check_stages(design)
+        rule = Rule(design, tuple(guards), self.expansion, self.titration, self.cohort_sizes)
         if design.own_maximum is None and self.max_patients is None:
             raise DesignError(
                 "protocol.max_patients",
@@ -219,6 +228,40 @@ class Protocol(Model):
                 "set a maximum number of participants, for example 30",
             )
         return rule
+
+    def _check_stages(self, design: Design[Any]) -> None:
+        """Stages and guards that a design must be able to take histories from."""
+        if self.titration is not None:
+            if self.cohort_size == 1:
+                raise DesignError("protocol.titration", "cohorts of one are single participants already", "remove it")
+            if not design.follows_titration:
+                raise DesignError(
+                    "protocol.titration",
+                    f"{design.label} cannot go on from levels that single participants have passed",
+                    "use 3+3 in variant V2 or V3, or a design that decides from any counts along one axis",
+                )
+        if self.cohort_sizes is not None:
+            if self.titration is not None:
+                raise DesignError("protocol.cohort_sizes", "titration sets the sizes of early cohorts", "remove one")
+            if self.cohort_sizes.largest > self.cohort_size:
+                raise DesignError(
+                    "protocol.cohort_sizes",
+                    f"a size of {self.cohort_sizes.largest} is more than a whole cohort of {self.cohort_size}",
+                    "lower it or raise protocol.cohort_size",
+                )
+            if not design.any_tally:
+                raise DesignError(
+                    "protocol.cohort_sizes",
+                    f"{design.title} decides on whole cohorts",
+                    "use a design that decides from any counts, for example boin, or remove it",
+                )
+        for position, guard in enumerate(self.guards):
+            if isinstance(guard, MinimumBeforeSelection) and not design.any_tally:
+                raise DesignError(
+                    f"protocol.guards.{position}",
+                    f"{design.title} has its own rule of how many participants a selected regimen needs",
+                    "remove the guard and use the design's own switch",
+                )
 
     def _design(self) -> Design[Any]:
         if not isinstance(self.design.get("name"), str):

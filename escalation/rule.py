@@ -13,13 +13,15 @@ from typing import Any
 
 import numpy as np
 
+from escalation.cohorts import CohortSizes
 from escalation.decision import TRIAL_REASONS, Decisions, Reason, catalogue_index
 from escalation.design import Design
 from escalation.errors import EngineError
 from escalation.expansion import Expansion
-from escalation.guards import Coherence, Guard, MaximumSize
+from escalation.guards import Coherence, Guard, MaximumSize, MinimumBeforeSelection
 from escalation.regimens import RegimenGrid
 from escalation.tally import Bools, Counts, Tally
+from escalation.titration import Titration
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,17 @@ class Rule:
         Applied after the design in this order; each may only make a decision safer or end the trial.
     expansion
         The stage after selection, None when the trial ends there.
+    titration
+        The stage of single participants before the design, None when it begins with whole cohorts.
+    cohorts
+        Sizes of early cohorts that are not whole, None when all are.
     """
 
     design: Design[Any]
     guards: tuple[Guard, ...] = ()
     expansion: Expansion | None = None
+    titration: Titration | None = None
+    cohorts: CohortSizes | None = None
 
     @property
     def grid(self) -> RegimenGrid:
@@ -53,7 +61,10 @@ class Rule:
     @property
     def start_size(self) -> int:
         """Participants of the first cohort."""
-        return self.design.setting.cohort_size
+        whole = self.design.setting.cohort_size
+        if self.titration is not None:
+            return 1
+        return whole if self.cohorts is None else self.cohorts.first(self.grid, self.start, whole)
 
     @property
     def max_patients(self) -> int:
@@ -74,13 +85,14 @@ class Rule:
 
     @cached_property
     def reasons(self) -> tuple[Reason, ...]:
-        """The catalogue ``Decisions.reason`` points into: the design's, the guards', then those of any trial."""
-        return (*self.design.reasons, *(reason for guard in self.guards for reason in guard.reasons), *TRIAL_REASONS)
+        """The catalogue ``Decisions.reason`` points into: the design's, the stages', then those of any trial."""
+        stages = (*((self.titration,) if self.titration is not None else ()), *self.guards)
+        return (*self.design.reasons, *(reason for stage in stages for reason in stage.reasons), *TRIAL_REASONS)
 
     @cached_property
     def _offsets(self) -> Sequence[int]:
-        sizes = [len(self.design.reasons), *(len(guard.reasons) for guard in self.guards)]
-        offsets: list[int] = np.cumsum(sizes)[:-1].tolist()
+        before = len(self.design.reasons) + (0 if self.titration is None else len(self.titration.reasons))
+        offsets: list[int] = np.cumsum([before, *(len(guard.reasons) for guard in self.guards)])[:-1].tolist()
         return offsets
 
     @cached_property
@@ -99,12 +111,33 @@ class Rule:
     def decide(self, tally: Tally) -> Decisions:
         """What happens next in every row: the design's answer, then each guard's word on it."""
         decisions = self.design.decide(tally)
+        if self.titration is not None:
+            decisions = self.titration.apply(tally, decisions, self.design, len(self.design.reasons))
+        decisions = self._sized(tally, decisions)
         for guard, offset in zip(self.guards, self._offsets, strict=True):
-            decisions = guard.apply(tally, decisions, self.design, offset)
+            if isinstance(guard, MinimumBeforeSelection):
+                selected = self._selected(tally, decisions.reason)
+                decisions = guard.fill(tally, decisions, selected, self.design, offset)
+            else:
+                decisions = guard.apply(tally, decisions, self.design, offset)
+            if not isinstance(guard, MaximumSize):  # which has the last word on sizes
+                decisions = self._sized(tally, decisions)
         return decisions
+
+    def _sized(self, tally: Tally, decisions: Decisions) -> Decisions:
+        if self.cohorts is None:
+            return decisions
+        return self.cohorts.apply(tally, decisions, self.grid, self.design.setting.cohort_size)
 
     def select(self, tally: Tally, reason: Counts) -> Bools:
         """What is selected in rows that stopped for the given reasons: (S, K)."""
+        selected = self._selected(tally, reason)
+        for guard in self.guards:
+            if isinstance(guard, MinimumBeforeSelection):
+                selected = selected & guard.enough(tally)
+        return selected
+
+    def _selected(self, tally: Tally, reason: Counts) -> Bools:
         selected: Bools = self.design.select(tally) & self._selecting[reason][:, None]
         return selected
 
@@ -120,7 +153,8 @@ class Rule:
 
     def steps(self) -> tuple[str, ...]:
         """The rule in the order it is applied, for people to read."""
-        listed = [self.design.label, *(guard.describe() for guard in self.guards)]
+        before = [stage.describe() for stage in (self.titration, self.cohorts) if stage is not None]
+        listed = [*before, self.design.label, *(guard.describe() for guard in self.guards)]
         if self.expansion is not None:
             listed.append(self.expansion.describe(self.grid))
         return tuple(listed)

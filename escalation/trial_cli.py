@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from escalation import trial_cli_data, trial_cli_decisions
+from escalation import trial_cli_data, trial_cli_decisions, trial_cli_invented
 from escalation.trial_cli_accounts import SETTINGS, app, may, roles_today
 from escalation.trial_cli_records import register
 from escalation.trial_cli_shared import (
@@ -28,14 +27,10 @@ from escalation.trial_cli_shared import (
     read_day,
     read_json,
     refused,
-    service,
     signed_in,
     signing,
     utc_day,
 )
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["app"]
 
@@ -52,6 +47,7 @@ def open_(
     criteria: Annotated[str | None, typer.Option(help="Name of the eligibility criteria.")] = None,
     zone: Annotated[str, typer.Option(help="The site's time zone, for instance Asia/Shanghai.")] = "UTC",
     signatures_needed: Annotated[int, typer.Option(help="Signatures that put a decision in effect.", min=1)] = 1,
+    expected_version: VersionOption = None,
     database: DatabaseOption = None,
     password_stdin: StdinOption = False,
     as_json: JsonOption = False,
@@ -63,6 +59,7 @@ def open_(
     loaded = load(study)
     site_zone(zone)
     with signed_in(database) as (conduct, token):
+        check_version(conduct, trial, expected_version)  # before the password is asked for
         receipt = conduct.open_trial(
             token,
             trial,
@@ -71,6 +68,7 @@ def open_(
             zone=zone,
             criteria=criteria,
             signatures_needed=signatures_needed,
+            expected_version=expected_version,
         )
     print_receipt(receipt, as_json, {"study_hash": loaded.hash}, "\n".join([f"study {loaded.hash}", *loaded.notices]))
 
@@ -91,9 +89,9 @@ def amend(
 
     loaded = load(study)
     with signed_in(database) as (conduct, token):
-        check_version(conduct, trial, expected_version)
-        day = read_day(from_date, utc_day(conduct))
-        receipt = conduct.amend(token, trial, loaded, signing(password_stdin), day, reason)
+        check_version(conduct, trial, expected_version)  # before the password is asked for
+        day, password = read_day(from_date, utc_day(conduct)), signing(password_stdin)
+        receipt = conduct.amend(token, trial, loaded, password, day, reason, expected_version=expected_version)
     print_receipt(receipt, as_json, {"study_hash": loaded.hash}, f"study {loaded.hash}")
 
 
@@ -249,7 +247,7 @@ def correct(
                 value = json.loads(new)
             except ValueError:
                 value = new
-        receipt = conduct.correct(token, trial, entry, field, value, reason)
+        receipt = conduct.correct(token, trial, entry, field, value, reason, expected_version=expected_version)
     made = receipt.entries[-1].payload
     print_receipt(
         receipt, as_json, {"old": made["old"], "new": made["new"]}, f"{made['old']!r} becomes {made['new']!r}"
@@ -322,43 +320,8 @@ def verify(
         raise typer.Exit(1)
 
 
-@app.command()
-def demo(
-    database: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="A new SQLite file; a temporary one if left out.")
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Replay a published trial from its first participant to its signed recommendation."""
-    from tempfile import mkdtemp
-
-    from escalation.conduct.demo import TRIAL, Demo, HandClock
-
-    class Told(list[str]):
-        """Story lines, printed as they are told."""
-
-        def append(self, line: str) -> None:
-            super().append(line)
-            if not as_json:
-                typer.echo(line)
-
-    if database is not None and database.exists():
-        raise refused(f"{database} exists; the demonstration makes its own database, name a new file")
-    path = database or Path(mkdtemp(prefix="escalation-demo-")) / "conduct.sqlite"
-    clock = HandClock()
-    with service(str(path), create=True, clock=clock) as conduct:
-        lines = Demo(conduct, clock, lines=Told()).run()
-        head = conduct.ledger.head(TRIAL)
-    if as_json:
-        print_json(
-            {"trial": TRIAL, "database": str(path), "version": head.seq, "head": head.hash, "lines": list(lines)}
-        )
-        return
-    typer.echo(f"\n{TRIAL} is in {path}, {head.seq} entries, head {head.hash}")
-    typer.echo(f"look at it: escalation trial sign-in ingrid --database {path}")
-    typer.echo("its invented people share the password that escalation.conduct.demo.PASSWORD names")
-
-
+app.command()(trial_cli_invented.demo)
+app.command()(trial_cli_invented.simulate)
 app.command("export")(trial_cli_data.export)
 app.command("import")(trial_cli_data.import_)
 app.command("backup")(trial_cli_data.backup)

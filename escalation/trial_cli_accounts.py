@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,6 +19,7 @@ from escalation.trial_cli_shared import (
     RoleOption,
     StdinOption,
     TrialArgument,
+    VersionOption,
     WhyOption,
     allow,
     ask_password,
@@ -66,7 +68,8 @@ def init(
     if as_json:
         print_json({"administrator": user.name, "database": place})
     else:
-        typer.echo(f"{place}: {user.full_name} ({user.name}) is its administrator; next: escalation trial sign-in")
+        typer.echo(f"{place}: {user.full_name} ({user.name}) is its administrator")
+        typer.echo(f"next: escalation trial sign-in {user.name}")
 
 
 @app.command("sign-in")
@@ -139,6 +142,8 @@ def users_add(
         temporary = ask_password(password_stdin, f"Temporary password of {name}", confirm=True)
         user = conduct.create_user(token, name, full_name, temporary)
     done(f"{user.full_name} ({user.name}) has an account with a temporary password", as_json)
+    if not as_json:
+        typer.echo(f"next: escalation trial delegate TRIAL {user.name} --role ROLE")
 
 
 @users.command("list")
@@ -160,37 +165,26 @@ def users_list(database: DatabaseOption = None, as_json: JsonOption = False) -> 
         typer.echo(f"{row['user']:<20} {row['full_name']}{' (' + ', '.join(notes) + ')' if notes else ''}")
 
 
-@users.command("deactivate")
-def users_deactivate(
-    name: NameArgument, reason: WhyOption, database: DatabaseOption = None, as_json: JsonOption = False
-) -> None:
-    """Close an account from now on; every session of it ends."""
-    with signed_in(database) as (conduct, token):
-        by = allow(conduct, token, "MANAGE_ACCOUNTS")
-        conduct.accounts.deactivate(name, by=by, reason=reason)
-    done(f"{name} is deactivated", as_json)
+def _changing(act: str, words: str) -> Callable[..., None]:
+    """The command of an act on an account that needs its reason."""
+
+    def change(
+        name: NameArgument, reason: WhyOption, database: DatabaseOption = None, as_json: JsonOption = False
+    ) -> None:
+        with signed_in(database) as (conduct, token):
+            by = allow(conduct, token, "MANAGE_ACCOUNTS")
+            getattr(conduct.accounts, act)(name, by=by, reason=reason)
+        done(f"{name} {words}", as_json)
+
+    return change
 
 
-@users.command("reactivate")
-def users_reactivate(
-    name: NameArgument, reason: WhyOption, database: DatabaseOption = None, as_json: JsonOption = False
-) -> None:
-    """Open a closed account again."""
-    with signed_in(database) as (conduct, token):
-        by = allow(conduct, token, "MANAGE_ACCOUNTS")
-        conduct.accounts.reactivate(name, by=by, reason=reason)
-    done(f"{name} is active again", as_json)
-
-
-@users.command("unlock")
-def users_unlock(
-    name: NameArgument, reason: WhyOption, database: DatabaseOption = None, as_json: JsonOption = False
-) -> None:
-    """End a lock after wrong passwords before its time."""
-    with signed_in(database) as (conduct, token):
-        by = allow(conduct, token, "MANAGE_ACCOUNTS")
-        conduct.accounts.unlock(name, by=by, reason=reason)
-    done(f"{name} is unlocked", as_json)
+for _act, _words, _line in (
+    ("deactivate", "is deactivated", "Close an account from now on; every session of it ends."),
+    ("reactivate", "is active again", "Open a closed account again."),
+    ("unlock", "is unlocked", "End a lock after wrong passwords before its time."),
+):
+    users.command(_act, help=_line)(_changing(_act, _words))
 
 
 @users.command("reset")
@@ -215,6 +209,7 @@ def delegate(
     role: RoleOption,
     starts: Annotated[str, typer.Option(metavar="DATE", help="First day.")] = "today",
     ends: Annotated[str | None, typer.Option(metavar="DATE", help="Last day; open if left out.")] = None,
+    expected_version: VersionOption = None,
     database: DatabaseOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -223,7 +218,8 @@ def delegate(
         user, chosen = conduct.accounts.user(name), role_named(role)
         today = utc_day(conduct)
         last = None if ends is None else read_day(ends, today)
-        receipt = conduct.delegate(token, trial, user.name, chosen, read_day(starts, today), last)
+        first = read_day(starts, today)
+        receipt = conduct.delegate(token, trial, user.name, chosen, first, last, expected_version=expected_version)
     print_receipt(receipt, as_json)
 
 
@@ -233,13 +229,14 @@ def end_delegation(
     name: NameArgument,
     role: RoleOption,
     ends: Annotated[str, typer.Option(metavar="DATE", help="Last day.")] = "today",
+    expected_version: VersionOption = None,
     database: DatabaseOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """End a delegation on a day."""
     with signed_in(database) as (conduct, token):
         user, chosen, last = conduct.accounts.user(name), role_named(role), read_day(ends, utc_day(conduct))
-        receipt = conduct.end_delegation(token, trial, user.name, chosen, last)
+        receipt = conduct.end_delegation(token, trial, user.name, chosen, last, expected_version=expected_version)
     print_receipt(receipt, as_json)
 
 

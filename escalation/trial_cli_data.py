@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,6 +31,10 @@ def export(
     dump: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Every entry with its hash, for an inspector to verify.")
     ] = None,
+    site: Annotated[str | None, typer.Option(help="The site's number in SDTM; 01 if left out.")] = None,
+    country: Annotated[
+        str | None, typer.Option(metavar="CODE", help="Its country in SDTM, by ISO 3166-1 alpha-3, for instance CHN.")
+    ] = None,
     database: DatabaseOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -39,9 +44,17 @@ def export(
     if len(named) != 1:
         raise refused("name one of --csv FOLDER, --excel FILE, --sdtm FOLDER and --dump FILE")
     ((form, path),) = named
+    place = {key: value for key, value in {"site": site, "country": country}.items() if value is not None}
+    if place and form != "sdtm":
+        belong = "belong" if len(place) > 1 else "belongs"
+        raise refused(f"--{' and --'.join(place)} {belong} to --sdtm FOLDER; the other forms have no such column")
+    if country is not None and not re.fullmatch("[A-Z]{3}", country):
+        raise refused(f"country {country!r} is no ISO 3166-1 alpha-3 code; write for example CHN")
+    if site is not None and not re.fullmatch("[A-Za-z0-9-]{1,20}", site):
+        raise refused(f"site {site!r} is no site number; write up to 20 letters, digits and hyphens, for example 01")
     with signed_in(database) as (conduct, token):
         allow(conduct, token, "EXPORT", trial)
-        files, version, head = _written(conduct, trial, form, path)
+        files, version, head = _written(conduct, trial, form, path, place)
     if as_json:
         shown = {"trial": trial, "version": version, "head": head, "form": form}
         print_json({**shown, "files": [str(file) for file in files]})
@@ -51,7 +64,9 @@ def export(
     typer.echo(f"{trial}, {version} entries, head {head}")
 
 
-def _written(conduct: Any, trial: str, form: str, path: Path) -> tuple[tuple[Path, ...], int, str]:
+def _written(
+    conduct: Any, trial: str, form: str, path: Path, place: dict[str, str]
+) -> tuple[tuple[Path, ...], int, str]:
     """Write an export; its files, and the last entry it was made of with its hash."""
     entries, now = conduct.ledger.entries(trial), conduct.accounts.now()
     if not entries:
@@ -70,7 +85,7 @@ def _written(conduct: Any, trial: str, form: str, path: Path) -> tuple[tuple[Pat
     if form == "sdtm":
         from escalation.conduct.sdtm_files import write_sdtm
 
-        files = write_sdtm(path, entries)
+        files = write_sdtm(path, entries, **place)
     else:
         from escalation.conduct.listing_files import write_csv, write_excel
         from escalation.conduct.listings import listings

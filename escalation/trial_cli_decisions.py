@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -18,9 +18,6 @@ from escalation.trial_cli_shared import (
     signed_in,
     signing,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 def snapshot(
@@ -50,7 +47,10 @@ def recommend(
         receipt = conduct.recommend(token, trial, snapshot, expected_version=expected_version)
     advice = receipt.entries[-1].payload["advice"]
     lines = [advice["text"], *(f"  {line}" for line in advice["outlook"])]
-    lines.append(f"next: escalation trial committee {trial} {receipt.version}")
+    if advice["decides"]:
+        lines.append(f"next: escalation trial committee {trial} {receipt.version} --action {advice['action']}")
+    else:
+        lines.append("there is nothing to decide yet; take a new snapshot when the outcomes awaited are recorded")
     print_receipt(receipt, as_json, {"advice": advice}, "\n".join(lines))
 
 

@@ -18,11 +18,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from escalation.cli_shared import StudyArgument as StudyArgument
+from escalation.cli_shared import console as console
+from escalation.cli_shared import print_json as print_json
+
 if TYPE_CHECKING:
     from datetime import date, datetime
     from zoneinfo import ZoneInfo
-
-    from rich.console import Console
 
     from escalation.conduct.service import Conduct, Receipt
 
@@ -63,7 +65,6 @@ RoleOption = Annotated[
     str,
     typer.Option(help="investigator, coordinator, statistician, committee_member, monitor or administrator."),
 ]
-StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="A study file, or the name of a preset.")]
 ParticipantArgument = Annotated[str, typer.Argument(metavar="PARTICIPANT", help="The participant's code.")]
 
 
@@ -77,6 +78,7 @@ def refusal(error: Exception) -> dict[str, Any] | None:
     from pydantic import ValidationError
     from sqlalchemy.exc import SQLAlchemyError
 
+    from escalation.conduct.accounts import SessionEndedError
     from escalation.conduct.gates import GateRefused
     from escalation.conduct.ledger import StaleVersionError
     from escalation.errors import EscalationError
@@ -84,9 +86,12 @@ def refusal(error: Exception) -> dict[str, Any] | None:
     kind = type(error).__name__
     form: dict[str, Any] = {"refused": kind, "message": str(error), "reasons": [str(error)]}
     if isinstance(error, GateRefused):
-        return form | {"message": f"{error.what.replace('_', ' ')} refused", "reasons": list(error.reasons)}
+        return form | {"message": f"{what_words(error.what)} refused", "reasons": list(error.reasons)}
+    if isinstance(error, SessionEndedError):
+        message = f"{error} with: escalation trial sign-in NAME"
+        return form | {"message": message, "reasons": [message]}
     if isinstance(error, StaleVersionError):
-        since = [f"entry {e.seq}: {e.type.replace('_', ' ')} by {e.actor}, {e.recorded_at}" for e in error.since]
+        since = [f"entry {e.seq}: {what_words(e.type)} by {e.actor}, {e.recorded_at}" for e in error.since]
         return form | {"expected": error.expected, "found": error.found, "reasons": since or [str(error)]}
     if isinstance(error, ValidationError):
         faults = [f"{'.'.join(map(str, each['loc'])) or 'record'}: {each['msg']}" for each in error.errors()]
@@ -101,6 +106,11 @@ def refusal(error: Exception) -> dict[str, Any] | None:
         return form
     message = f"unexpected {kind}: {error}; check the trial with verify, and report this"
     return form | {"message": message, "reasons": [message]}
+
+
+def what_words(kind: str) -> str:
+    """The type of an entry in words."""
+    return kind.replace("_", " ").replace("dlt", "DLT")
 
 
 class Refusing(TyperGroup):
@@ -129,18 +139,6 @@ class Refusing(TyperGroup):
 # output -----------------------------------------------------------------------------------------
 
 
-def print_json(form: Any) -> None:
-    """JSON for programs."""
-    typer.echo(json.dumps(form, indent=2, ensure_ascii=False, allow_nan=False))
-
-
-def console() -> Console:
-    """Where tables are printed: as wide as the terminal, 120 columns elsewhere."""
-    from rich.console import Console
-
-    return Console(highlight=False, soft_wrap=False, width=None if sys.stdout.isatty() else 120)
-
-
 def print_receipt(receipt: Receipt, as_json: bool, more: dict[str, Any] | None = None, lines: str = "") -> None:
     """What is in the ledger now: entry number, time, and the head hash to keep."""
     last = receipt.entries[-1]
@@ -149,7 +147,7 @@ def print_receipt(receipt: Receipt, as_json: bool, more: dict[str, Any] | None =
         print_json({"trial": last.trial, "version": last.seq, "head": last.hash, "entries": entries, **(more or {})})
         return
     for entry in receipt.entries:
-        what, when = entry.type.replace("_", " "), entry.recorded_at[:19].replace("T", " ")
+        what, when = what_words(entry.type), entry.recorded_at[:19].replace("T", " ")
         typer.echo(f"recorded: entry {entry.seq} of {entry.trial}, {what}, {when} UTC, by {entry.actor}")
     if lines:
         typer.echo(lines)
@@ -262,7 +260,7 @@ def ask_password(from_stdin: bool, prompt: str = "Password", *, confirm: bool = 
 
 
 def check_version(conduct: Conduct, trial: str, expected: int | None) -> None:
-    """Refuse when others have recorded since, for acts of the service that do not ask."""
+    """Refuse when others have recorded since, before a password is asked for or an entry is looked up in vain."""
     from escalation.conduct.ledger import StaleVersionError
 
     found = conduct.ledger.head(trial).seq

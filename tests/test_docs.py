@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from escalation.cli import app
 from escalation.registry import design_names
+from escalation.report.design_pages import page_of
 from escalation.study import preset_names
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -61,6 +62,17 @@ def test_every_command_has_its_section():
 def test_every_design_has_its_section():
     page = (ROOT / "docs" / "designs.md").read_text(encoding="utf-8")
     assert set(re.findall(r"^## (\w+)$", page, re.MULTILINE)) == set(design_names())
+
+
+@pytest.mark.parametrize("name", design_names())
+def test_the_page_of_a_design_is_what_the_code_says(name):
+    """If this fails after a change to a design: escalation designs --pages docs/designs."""
+    page = ROOT / "docs" / "designs" / f"{name}.md"
+    assert page.read_text(encoding="utf-8") == page_of(name)
+
+
+def test_there_is_no_page_without_a_design():
+    assert {page.stem for page in (ROOT / "docs" / "designs").glob("*.md")} == set(design_names())
 
 
 def test_every_preset_is_named_in_the_readme():

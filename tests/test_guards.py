@@ -11,9 +11,17 @@ from scipy.stats import beta
 from escalation.advice import Advisor
 from escalation.branching import Branches, Front, branch, onward
 from escalation.decision import Action, Decisions, moves
-from escalation.errors import EngineError
+from escalation.errors import EngineError, StudyError
 from escalation.exact import compile_graph
-from escalation.guards import Coherence, MaximumSize, NoSkipping, StopAtN, TooToxicAtLowest
+from escalation.guards import (
+    Coherence,
+    MaximumSize,
+    MinimumBeforeSelection,
+    NoSkipping,
+    PermittedIncrements,
+    StopAtN,
+    TooToxicAtLowest,
+)
 from escalation.outcomes import replay
 from escalation.regimens import Regimen
 from escalation.results import TrialRows
@@ -115,6 +123,105 @@ def test_enough_at_the_next_regimen(ladder):
 
 
 @pytest.mark.parametrize(
+    ("rule", "code", "ends"),
+    [
+        # at level 3 with 9: going down to 9, staying, going up to 3; at level 2 with 6: staying, going up to 9
+        ("next_regimen_full", "guard.enough_at_regimen", [True, True, False, False, True]),
+        ("reached", "guard.enough_at_current", [True, True, True, False, False]),
+        ("reached_and_stay", "guard.enough_and_staying", [False, True, False, False, False]),
+    ],
+)
+def test_three_meanings_of_enough_participants(ladder, rule, code, ends):
+    guard = StopAtN(n=9, rule=rule)
+    n = [[3, 9, 9, 3], [3, 9, 9, 3], [3, 9, 9, 3], [3, 6, 9, 0], [3, 6, 9, 0]]
+    tally = tally_of(ladder, n, np.zeros((5, 4)), [2, 2, 2, 1, 1])
+    found = guard.apply(tally, decided(ladder, [2, 2, 2, 1, 1], [1, 2, 3, 1, 2]), ladder, OFFSET)
+    assert found.stops.tolist() == ends
+    assert {guard.reasons[reason - OFFSET].code for reason in found.reason[found.stops]} == {code}
+
+
+@pytest.mark.parametrize(
+    ("doses", "increase", "after_dlt", "dlt", "here", "there", "held"),
+    [
+        ((10, 20, 40, 80), 1.0, None, 0, 0, 1, 1),
+        ((10, 20, 40, 80), 1.0, None, 0, 0, 3, 1),  # shortened to the highest permitted
+        ((10, 12, 14, 80), 0.5, None, 0, 0, 3, 2),
+        ((10, 20, 40, 80), 0.9, None, 0, 0, 1, 0),  # nothing in between: stay
+        ((0.1, 0.15, 0.4), 0.5, None, 0, 0, 1, 1),  # exactly half as much again
+        ((10, 20, 40, 80), 1.0, 0.5, 0, 1, 2, 2),
+        ((10, 20, 40, 80), 1.0, 0.5, 1, 1, 2, 1),  # a DLT anywhere tightens it
+        ((10, 20, 40, 80), 0.1, None, 0, 3, 0, 0),  # down as far as the design wants
+    ],
+)
+def test_permitted_increments(study_of, doses, increase, after_dlt, dlt, here, there, held):
+    study = study_of({"name": "boin"}, [0.1] * len(doses), max_patients=60)
+    grid = study.protocol.grid.__class__(doses=doses, schedules=((0,),))
+    design = type(study.protocol.rule.design)(
+        study.protocol.rule.design.parameters, study.protocol.setting.__class__(grid, 3, 0, 60)
+    )
+    guard = PermittedIncrements(max_increase=increase, after_dlt=after_dlt)
+    tally = tally_of(design, [[6]], [[dlt]], [here])
+    found = guard.apply(tally, decided(design, [here], [there]), design, OFFSET)
+    assert found.regimen.tolist() == [held]
+    assert found.reason.tolist() == [0 if held == there else OFFSET]
+    assert found.action.tolist() == moves(tally.current, found.regimen, grid.at_most).tolist()
+    assert found.size.tolist() == [3]
+
+
+def test_increments_on_a_grid_limit_the_amount_only(board):
+    """Doses 10, 20, 30, 40: from 10, level 3 at the next frequency is shortened to level 2 there."""
+    guard = PermittedIncrements(max_increase=1.0)
+    at = [board.grid.index(Regimen(*level)) for level in ((1, 1), (3, 2), (2, 2), (1, 3))]
+    found = guard.apply(tally_of(board, [[3]], [[0]], [at[0]]), decided(board, [at[0]], [at[1]]), board, OFFSET)
+    assert found.regimen.tolist() == [at[2]]
+    found = guard.apply(tally_of(board, [[3]], [[0]], [at[0]]), decided(board, [at[0]], [at[3]]), board, OFFSET)
+    assert found.regimen.tolist() == [at[3]]
+
+
+def test_an_increment_does_not_end_at_an_eliminated_regimen(ladder):
+    """Level 2 is eliminated, so a shortened move may not stop there."""
+    guard = PermittedIncrements(max_increase=1.0)
+    tally = tally_of(ladder, [[3, 6]], [[0, 6]], [0])
+    found = guard.apply(tally, decided(ladder, [0], [3]), ladder, OFFSET)
+    assert (found.action.tolist(), found.regimen.tolist()) == ([Action.STAY], [0])
+
+
+def test_minimum_before_selection(study_of):
+    """Three participants at the level that would be selected: three more are treated there; six are enough."""
+    study = study_of(
+        {"name": "boin"},
+        [0.1, 0.2, 0.3],
+        max_patients=18,
+        guards=[{"guard": "stop_at_n", "n": 6, "rule": "reached"}, {"guard": "minimum_before_selection", "n": 6}],
+    )
+    rule = study.protocol.rule
+    tally = Tally.of(
+        [[6, 3, 0], [6, 6, 0], [3, 6, 3], [3, 0, 0]], [[1, 1, 0], [0, 1, 0], [0, 5, 3], [3, 0, 0]], [0, 1, 2, 0]
+    )
+    found = rule.decide(tally)
+    assert [rule.reasons[reason].code for reason in found.reason] == [
+        "guard.more_before_selection",  # level 2 (1 of 3) is closest to .30
+        "guard.enough_at_current",
+        "boin.eliminated",
+        "boin.lowest_eliminated",
+    ]
+    assert (found.regimen[0], found.size[0], found.action[0]) == (1, 3, Action.ESCALATE)
+    rows = TrialRows.exact(compile_graph(rule), np.array([0.1, 0.2, 0.3]))
+    assert (rows.n[rows.selected] >= 6).all()
+    # with the maximum reached nothing is left but to select none
+    full = Tally.of([[9, 6, 3]], [[0, 0, 1]], [2])
+    decision = rule.decide(full)
+    assert rule.reasons[decision.reason[0]].code == "guard.max_patients"
+    assert rule.design.select(full).tolist() == [[False, False, True]]
+    assert not rule.select(full, decision.reason).any()
+
+
+def test_minimum_before_selection_needs_a_design_for_any_counts(study_of):
+    with pytest.raises(StudyError, match=r"protocol\.guards\.0: 3\+3 has its own rule"):
+        study_of({"name": "three_plus_three"}, [0.1, 0.2], guards=[{"guard": "minimum_before_selection", "n": 6}])
+
+
+@pytest.mark.parametrize(
     ("here", "there", "held"),
     [
         ((1, 1), (2, 1), (2, 1)),
@@ -198,6 +305,10 @@ ALL = [
     NoSkipping(),
     Coherence(target=0.1),
     MaximumSize(limit=3),
+    StopAtN(n=3, rule="reached"),
+    StopAtN(n=3, rule="reached_and_stay"),
+    PermittedIncrements(max_increase=0.5, after_dlt=0.25),
+    MinimumBeforeSelection(n=6),
 ]
 
 
@@ -235,6 +346,10 @@ def test_lines_for_people():
         "never skip a level and never raise dose and frequency together",
         "no escalation after a cohort with a DLT rate of 0.1 or more",
         "stop at 3 evaluable participants",
+        "stop when the current regimen has 3 evaluable participants",
+        "stop when the decision is to stay and the current regimen has 3 evaluable participants",
+        "raise the dose by at most 50% at once, 25% after a DLT",
+        "select no regimen with fewer than 6 evaluable participants; treat more there first",
     ]
     assert MaximumSize(limit=4, last_cohort="partial").describe().endswith("(the last cohort may be smaller)")
 

@@ -1,4 +1,7 @@
-"""Tables of the accounts, their sessions and the append-only log of who did what with them."""
+"""Tables of the accounts, their sessions and the append-only log of who did what with them.
+
+Here they are as this software reads and writes them; the migrations make them.
+"""
 
 from __future__ import annotations
 
@@ -81,39 +84,7 @@ log_table = sa.Table(
     sqlite_autoincrement=True,
 )
 
-_REFUSE: Final = "SELECT RAISE(ABORT, 'account_log is append-only')"
-_TRIGGERS: Final = {
-    "sqlite": (
-        f"CREATE TRIGGER IF NOT EXISTS account_log_no_update BEFORE UPDATE ON account_log BEGIN {_REFUSE}; END",
-        f"CREATE TRIGGER IF NOT EXISTS account_log_no_delete BEFORE DELETE ON account_log BEGIN {_REFUSE}; END",
-        # INSERT OR REPLACE removes the old row without firing the trigger above
-        "CREATE TRIGGER IF NOT EXISTS account_log_no_replace BEFORE INSERT ON account_log "
-        f"WHEN EXISTS (SELECT 1 FROM account_log WHERE seq = NEW.seq) BEGIN {_REFUSE}; END",
-    ),
-    "postgresql": (
-        "CREATE OR REPLACE FUNCTION account_log_refuse() RETURNS trigger LANGUAGE plpgsql AS "
-        "$$ BEGIN RAISE EXCEPTION 'account_log is append-only'; END $$",
-        "CREATE OR REPLACE TRIGGER account_log_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON account_log "
-        "FOR EACH STATEMENT EXECUTE FUNCTION account_log_refuse()",
-    ),
-}
-
 
 def tables() -> tuple[sa.Table, ...]:
     """The tables, in the order in which they can be made."""
     return (accounts_table, sessions_table, log_table)
-
-
-def triggers(dialect: str) -> tuple[str, ...]:
-    """The statements that make the log append-only on a database; they can be run again."""
-    if dialect not in _TRIGGERS:
-        raise AccountError(f"accounts are kept in SQLite or PostgreSQL, not in {dialect}")
-    return _TRIGGERS[dialect]
-
-
-def create_tables(connection: sa.Connection) -> None:
-    """Make the tables and the triggers that are not there yet."""
-    statements = triggers(connection.dialect.name)
-    metadata.create_all(connection)
-    for statement in statements:
-        connection.exec_driver_sql(statement)

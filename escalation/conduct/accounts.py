@@ -1,4 +1,4 @@
-"""Accounts of the people in a trial: signing in, sessions, signatures, and the log of all of it.
+"""Accounts of the people in a trial: signing in, sessions, and the log of all of it.
 
 Three tables. ``accounts`` and ``sessions`` change; ``account_log`` only grows, the database itself
 refuses to change or delete its rows. Times come from one injectable clock and are kept as UTC text.
@@ -8,13 +8,10 @@ Every transaction begins with its write, so that two of them cannot both act on 
 from __future__ import annotations
 
 import hashlib
-import re
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from enum import StrEnum
-from typing import Any, Final, Literal
+from datetime import UTC, datetime
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine, Row
@@ -27,157 +24,52 @@ from escalation.conduct.account_tables import (
     sessions_table,
     utc,
 )
-from escalation.conduct.passwords import AccountError as AccountError
-from escalation.conduct.passwords import Hidden, Passwords, check_names, check_policy, fault_in, key_of, printable
-from escalation.conduct.passwords import PasswordPolicyError as PasswordPolicyError
-from escalation.conduct.roles import Role
-from escalation.errors import EscalationError
+from escalation.conduct.account_values import (
+    ABSOLUTE,
+    IDLE,
+    LOCK_TIME,
+    MOST_FAILURES,
+    AccountEvent,
+    LockedError,
+    LogEntry,
+    SessionEnd,
+    SessionEndedError,
+    SignedIn,
+    SignInError,
+    User,
+)
+from escalation.conduct.passwords import (
+    AccountError,
+    Hidden,
+    PasswordPolicyError,
+    Passwords,
+    check_names,
+    check_policy,
+    key_of,
+    printable,
+)
+from escalation.conduct.signatures import Signature, sign, still_valid
 
-MOST_FAILURES: Final = 5
-LOCK_TIME: Final = timedelta(minutes=15)
-IDLE: Final = timedelta(minutes=30)
-ABSOLUTE: Final = timedelta(hours=12)
-
-
-class SignInError(EscalationError):
-    """A sign-in or a confirmation refused; the same words whether the user or the password is wrong."""
-
-    def __str__(self) -> str:
-        return "the user name or the password is not right, or the account is not active"
-
-
-class LockedError(EscalationError):
-    """An account closed for a while after too many wrong passwords."""
-
-    def __init__(self, until: datetime) -> None:
-        super().__init__(until)
-        self.until = until
-
-    def __str__(self) -> str:
-        until = f"{self.until:%Y-%m-%d %H:%M:%S} UTC"
-        return f"{MOST_FAILURES} wrong passwords: locked until {until}; try again then, or ask an administrator"
-
-
-class SessionEnd(StrEnum):
-    """Why a session no longer counts, as a code that stays the same."""
-
-    IDLE = "idle"
-    ABSOLUTE = "absolute"
-    SIGNED_OUT = "signed_out"
-    DEACTIVATED = "deactivated"
-    PASSWORD_CHANGED = "password_changed"
-    UNKNOWN = "unknown"
-
-
-_ENDED: Final = {
-    SessionEnd.IDLE: "it was not used for 30 minutes",
-    SessionEnd.ABSOLUTE: "it began 12 hours ago",
-    SessionEnd.SIGNED_OUT: "it was signed out",
-    SessionEnd.DEACTIVATED: "the account was deactivated",
-    SessionEnd.PASSWORD_CHANGED: "the password was changed",
-    SessionEnd.UNKNOWN: "it is not known here",
-}
-
-
-class SessionEndedError(EscalationError):
-    """A session that no longer counts, and why."""
-
-    def __init__(self, why: SessionEnd) -> None:
-        super().__init__(why)
-        self.why = why
-
-    def __str__(self) -> str:
-        return f"the session has ended: {_ENDED[self.why]}; sign in again"
-
-
-class AccountEvent(StrEnum):
-    """What the account log can say, as codes that stay the same."""
-
-    CREATED = "created"
-    PASSWORD_CHANGED = "password_changed"
-    PASSWORD_RESET = "password_reset"
-    PASSWORD_REHASHED = "password_rehashed"
-    DEACTIVATED = "deactivated"
-    REACTIVATED = "reactivated"
-    UNLOCKED = "unlocked"
-    SIGNED_IN = "signed_in"
-    FAILED = "sign_in_failed"
-    CONFIRMED = "password_confirmed"
-    NOT_CONFIRMED = "confirmation_failed"
-    LOCKED = "locked_out"
-    REFUSED_LOCKED = "refused_while_locked"
-    SESSION_ENDED = "session_ended"
-    PERMISSION_REFUSED = "permission_refused"
-    ACCESSED = "accessed"
-
-
-@dataclass(frozen=True, slots=True)
-class User:
-    """A person with an account; a temporary password has to be changed before signing anything."""
-
-    name: str
-    full_name: str
-    active: bool
-    temporary_password: bool
-
-
-@dataclass(frozen=True, slots=True)
-class SignedIn:
-    """A session just begun. The token is given once and kept nowhere."""
-
-    user: User
-    token: str = field(repr=False)
-    ends_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class LogEntry:
-    """One line of the account log."""
-
-    seq: int
-    at: datetime
-    event: AccountEvent
-    account: str | None
-    actor: str | None
-    trial: str | None
-    permission: str | None
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class Signature:
-    """A person's signature: who, in what role, when, what it means, and the record it covers."""
-
-    user: str
-    printed_name: str
-    role: Role
-    meaning: str
-    signed_at: datetime
-    record_hash: str
-    method: Literal["password re-entered"] = "password re-entered"
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "signed_at", utc(self.signed_at))
-
-    def __str__(self) -> str:
-        when = f"{self.signed_at:%Y-%m-%d %H:%M:%S} UTC"
-        return f"{self.printed_name} ({self.user}), {Role(self.role).words}, {when}: {self.meaning} ({self.method})"
-
-
-def sign(accounts: Accounts, user: User | str, password: str, role: Role, meaning: str, record_hash: str) -> Signature:
-    """Sign a record with the password; whether the role may sign is for the caller to have asked."""
-    if not meaning.strip() or fault_in(meaning, 500):
-        raise AccountError(f"meaning of the signature: {fault_in(meaning, 500) or 'is empty'}; say what is signed for")
-    if not re.fullmatch("[0-9a-f]{64}", record_hash):
-        raise AccountError("a signature covers a record by its SHA-256, 64 hexadecimal digits; none was given")
-    signer = accounts.confirm_password(user, password, f"as {Role(role).words}: {meaning}")
-    return Signature(signer.name, signer.full_name, Role(role), meaning, accounts.now(), record_hash)
-
-
-def still_valid(signature: Signature, record_hash: str) -> bool:
-    """Whether a record is still the one that was signed."""
-    return signature.record_hash == record_hash
-
+__all__ = [
+    "ABSOLUTE",
+    "IDLE",
+    "LOCK_TIME",
+    "MOST_FAILURES",
+    "AccountError",
+    "AccountEvent",
+    "Accounts",
+    "LockedError",
+    "LogEntry",
+    "PasswordPolicyError",
+    "SessionEnd",
+    "SessionEndedError",
+    "SignInError",
+    "Signature",
+    "SignedIn",
+    "User",
+    "sign",
+    "still_valid",
+]
 
 _UNLOCKED: Final[dict[str, Any]] = {"failures": 0, "locked_until": None}
 
@@ -288,7 +180,7 @@ class Accounts:
             self._log(connection, AccountEvent.UNLOCKED, name, by, reason)
 
     def sign_in(self, name: str, password: str) -> SignedIn:
-        """Begin a session with a name and a password."""
+        """Begin a session with a name and a password; a refusal is the same whatever its reason, and costs the same."""
         token = secrets.token_urlsafe(32)
         starts = self.now()
 
@@ -297,7 +189,10 @@ class Accounts:
             connection.execute(sessions_table.insert().values(row))
             self._log(connection, AccountEvent.SIGNED_IN, known.name)
 
-        user = self._prove(name, password, AccountEvent.FAILED, begin)
+        try:
+            user = self._prove(name, password, AccountEvent.FAILED, begin)
+        except LockedError:
+            raise SignInError from None
         return SignedIn(user, token, starts + ABSOLUTE)
 
     def authenticate(self, token: str) -> User:
@@ -380,7 +275,11 @@ class Accounts:
         before any password has been looked at.
         """
         now = self.now()
-        known = self._count_failure(key_of(name), now)
+        try:
+            known = self._count_failure(key_of(name), now)
+        except LockedError:
+            self._passwords.verify(None, password)  # a locked account takes as long to answer as an unknown one
+            raise
         right = self._passwords.verify(known.password_hash if known else None, password)
         if known and right:
             rehash = "password_hash" not in values and self._passwords.needs_rehash(known.password_hash)

@@ -23,6 +23,7 @@ from escalation import __version__
 from escalation.conduct import canonical as c
 from escalation.conduct import migrations as schema
 from escalation.conduct.account_copies import Row, account_rows, has_accounts, insert_accounts
+from escalation.conduct.database import connect, file_of, locate, reader, transact
 from escalation.conduct.ledger import (
     ChainReport,
     Entry,
@@ -32,20 +33,8 @@ from escalation.conduct.ledger import (
     check_chain,
     stamp,
 )
-from escalation.conduct.store import (
-    Fault,
-    Ledger,
-    by_trial,
-    connect,
-    file_of,
-    insert,
-    locate,
-    read,
-    reader,
-    salvage,
-    transact,
-    understood,
-)
+from escalation.conduct.salvage import Fault, by_trial, salvage, understood
+from escalation.conduct.store import Ledger, insert, read
 
 FORMAT: Final = "escalation ledger backup 1"
 DUMP_FORMAT: Final = "escalation ledger dump 1"

@@ -47,7 +47,7 @@ def committee(state: ConductState, record: r.CommitteeRecorded, now: datetime) -
     yield from critical_queries(state)
     if departs(record, recommendation.advice) and len(record.justification.strip()) < JUSTIFICATION_LENGTH:
         yield f"the decision departs from the recommendation: justify it in {JUSTIFICATION_LENGTH} characters or more"
-    yield from limits(state, record)
+    yield from limits(state, record, recommendation.advice)
 
 
 def critical_queries(state: ConductState) -> Refusals:
@@ -67,8 +67,8 @@ def departs(record: r.CommitteeRecorded, advice: dict[str, Any]) -> bool:
     return not (same and record.size == advice.get("size"))
 
 
-def limits(state: ConductState, record: r.CommitteeRecorded) -> Refusals:
-    """What no committee can decide, whatever its justification."""
+def limits(state: ConductState, record: r.CommitteeRecorded, advice: dict[str, Any]) -> Refusals:
+    """What no committee can decide, whatever its justification; an untried regimen is selected by a model only."""
     trial = state.trial_state()
     if trial.stage == "closed":
         yield "the trial has ended; it cannot be continued by a decision"
@@ -77,14 +77,14 @@ def limits(state: ConductState, record: r.CommitteeRecorded) -> Refusals:
     closed = trial.rule.design.eliminated(trial.tally())[0]
     for level in record.selected:
         chosen = grid.index(Regimen(level.dose, level.frequency))
-        if not trial.n[chosen]:
-            yield f"level {grid.level(chosen)} was not tried and cannot be selected"
+        if not trial.n[chosen] and level.model_dump() not in advice.get("selected", []):
+            yield f"level {grid.level(chosen)} was not tried and cannot be selected against the recommendation"
         if closed[chosen]:
             yield f"level {grid.level(chosen)} is eliminated by its DLTs and cannot be selected"
     if record.action in ("stop", "suspend"):
         return
     if record.regimen is None or record.size < 1:
-        yield "the decision names no regimen or no participants"
+        yield "the decision names no regimen or no participants; where it departs, name both"
         return
     there = grid.index(Regimen(record.regimen.dose, record.regimen.frequency))
     word = "stay" if there == here else "de_escalate" if grid.at_most[there, here] else "escalate"

@@ -13,39 +13,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from escalation.conduct import records as r
-from escalation.conduct.accounts import IDLE
 from escalation.conduct.decisions import advise
-from escalation.conduct.roles import Role
+from escalation.conduct.invented import PASSWORD, PEOPLE, HandClock, InventedPeople
 from escalation.conduct.service import Conduct
 from escalation.conduct.treatment import regimen_of
 from escalation.study import load
 
 TRIAL = "NCT04014166-DEMO"
-PASSWORD = "a passphrase for the demonstration"
-PEOPLE = {
-    "ingrid": ("Ingrid Investigator", Role.INVESTIGATOR),
-    "carlos": ("Carlos Coordinator", Role.COORDINATOR),
-    "stefan": ("Stefan Statistician", Role.STATISTICIAN),
-    "maria": ("Maria Member", Role.COMMITTEE_MEMBER),
-    "chen": ("Chen Member", Role.COMMITTEE_MEMBER),
-}
 INELIGIBLE, WITHDREW, WITH_DLT = {4, 9, 15}, 12, 9
 """Screening numbers that fail or withdraw, and the treated participant (counted from 1) with the DLT."""
-
-
-@dataclass
-class HandClock:
-    """A clock that moves only when it is moved."""
-
-    moment: datetime = field(default_factory=lambda: datetime(2026, 1, 5, 9, 0, tzinfo=UTC))
-
-    def __call__(self) -> datetime:
-        self.moment += timedelta(seconds=1)
-        return self.moment
-
-    def to(self, moment: datetime) -> None:
-        """Move forward to a moment."""
-        self.moment = max(self.moment, moment)
 
 
 @dataclass
@@ -54,20 +30,23 @@ class Demo:
 
     conduct: Conduct
     clock: HandClock
-    administrator: str = "admin"
     lines: list[str] = field(default_factory=list)
-    _tokens: dict[str, tuple[str, datetime]] = field(default_factory=dict, init=False, repr=False)
+    _people: InventedPeople = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._people = InventedPeople(self.conduct, self.clock)
 
     def run(self) -> list[str]:
         """Replay the trial to its end."""
-        self._people()
+        self._people.employ(TRIAL)
+        self._say(f"{len(PEOPLE)} people delegated by Ada Administrator")
         study = load("nct04014166")
-        self.conduct.open_trial(self._token("ingrid"), TRIAL, study, PASSWORD, signatures_needed=2)
+        self.conduct.open_trial(self._people.token("ingrid"), TRIAL, study, PASSWORD, signatures_needed=2)
         self._say(f"protocol {study.hash[:12]} locked in, signed by Ingrid Investigator")
         candidates = self._candidates()
         treated = 0
         while True:
-            state = self.conduct.state(self._token("ingrid"), TRIAL)
+            state = self.conduct.state(self._people.token("ingrid"), TRIAL)
             trial_state = state.trial_state()
             if trial_state.stage == "closed":
                 break
@@ -80,7 +59,7 @@ class Demo:
             self._follow_up(cohort)
             self._decide()
         closed = r.TrialClosed(outcome="RP2D: level 3, 2 x 10^6 cells/kg")
-        entry = self.conduct.record(self._token("ingrid"), TRIAL, closed).version
+        entry = self.conduct.record(self._people.token("ingrid"), TRIAL, closed).version
         self._say(f"trial closed at entry {entry}; {treated} treated")
         return self.lines
 
@@ -90,29 +69,12 @@ class Demo:
     def _say(self, line: str) -> None:
         self.lines.append(f"{self.clock.moment:%Y-%m-%d}  {line}")
 
-    def _token(self, name: str) -> str:
-        token, used = self._tokens.get(name, ("", datetime.min.replace(tzinfo=UTC)))
-        if self.clock.moment - used > IDLE / 2:
-            token = self.conduct.accounts.sign_in(name, PASSWORD).token
-        self._tokens[name] = token, self.clock.moment
-        return token
-
-    def _people(self) -> None:
-        conduct = self.conduct
-        conduct.initialise(self.administrator, "Ada Administrator", PASSWORD)
-        admin = self._token(self.administrator)
-        for name, (full_name, role) in PEOPLE.items():
-            conduct.create_user(admin, name, full_name, f"temporary {PASSWORD}")
-            conduct.accounts.change_password(name, f"temporary {PASSWORD}", PASSWORD)
-            conduct.delegate(admin, TRIAL, name, role, self.clock.moment.date())
-        self._say(f"{len(PEOPLE)} people delegated by Ada Administrator")
-
     def _candidates(self) -> Iterator[str]:
         """Codes of eligible participants; the ineligible and the one who withdraws are recorded on the way."""
         for number in range(1, 23):
             code = f"P{number:03d}"
             self.clock.moment += timedelta(days=2)
-            token = self._token("ingrid")
+            token = self._people.token("ingrid")
             self._record(token, r.Screened(participant=code))
             self._record(token, r.Consented(participant=code, form_version="2.0", consented_at=self.clock.moment))
             if number in INELIGIBLE:
@@ -131,12 +93,12 @@ class Demo:
 
     def _treat(self, code: str, *, dlt: bool) -> None:
         """Assign and infuse as the stagger permits, weekly, stopping at a DLT on day 10."""
-        state = self.conduct.state(self._token("ingrid"), TRIAL)
+        state = self.conduct.state(self._people.token("ingrid"), TRIAL)
         trial_state, stagger = state.trial_state(), state.in_force().protocol.stagger
         earliest = trial_state.earliest_next(stagger.sentinel_days, stagger.between_days)
         assert state.opened_on is not None
         self.clock.to(datetime.combine(state.opened_on, self.clock.moment.time(), UTC) + timedelta(days=earliest))
-        token = self._token("ingrid")
+        token = self._people.token("ingrid")
         self.conduct.assign(token, TRIAL, code)
         regimen = trial_state.rule.grid.describe(trial_state.regimen)
         self._say(f"{code} assigned to {regimen}")
@@ -161,18 +123,18 @@ class Demo:
             verifier="nurse B",
         )
         self.clock.moment += timedelta(minutes=46)
-        self.conduct.record(self._token("carlos"), TRIAL, record)
+        self.conduct.record(self._people.token("carlos"), TRIAL, record)
 
     def _dose(self, code: str) -> float:
         """Planned 10^6 cells/kg of a participant."""
-        state = self.conduct.state(self._token("ingrid"), TRIAL)
+        state = self.conduct.state(self._people.token("ingrid"), TRIAL)
         return state.in_force().protocol.grid.amount(regimen_of(state, state.people[code]))
 
     def _dlt(self, code: str, onset: datetime) -> None:
         start = self.clock.moment
         self._infuse(code, 2, start + timedelta(days=7))
         self.clock.to(onset)
-        token, day = self._token("ingrid"), onset.date().isoformat()
+        token, day = self._people.token("ingrid"), onset.date().isoformat()
         event = r.AdverseEvent(
             participant=code,
             event="E1",
@@ -189,7 +151,7 @@ class Demo:
         self.conduct.record(token, TRIAL, proposal)
         self._say(f"{code}: DLT proposed, counts as pending")
         self.conduct.adjudicate(
-            self._token("maria"),
+            self._people.token("maria"),
             TRIAL,
             PASSWORD,
             participant=code,
@@ -202,7 +164,7 @@ class Demo:
 
     def _follow_up(self, cohort: list[str]) -> None:
         """The remaining infusions in the order of their days, then the end of every window."""
-        state = self.conduct.state(self._token("ingrid"), TRIAL)
+        state = self.conduct.state(self._people.token("ingrid"), TRIAL)
         planned = []
         for code in cohort:
             person = state.people[code]
@@ -215,12 +177,12 @@ class Demo:
             if person.outcome == "pending" and person.first_infusion is not None:
                 self.clock.to(person.first_infusion + timedelta(days=29))
                 done = r.WindowCompleted(participant=code, on=self.clock.moment.date())
-                self.conduct.record(self._token("ingrid"), TRIAL, done)
+                self.conduct.record(self._people.token("ingrid"), TRIAL, done)
         self._say(f"{', '.join(cohort)} followed to the end of the window")
 
     def _decide(self) -> None:
         """Snapshot, recommendation, committee, two signatures, circulation."""
-        conduct, statistician = self.conduct, self._token("stefan")
+        conduct, statistician = self.conduct, self._people.token("stefan")
         snapshot = conduct.snapshot(statistician, TRIAL).version
         recommendation = conduct.recommend(statistician, TRIAL, snapshot).version
         advice = advise(conduct.state(statistician, TRIAL))
@@ -237,9 +199,9 @@ class Demo:
             size=advice.size,
             selected=tuple(recorded["selected"]) if advice.action.word == "stop" else (),
         )
-        committee = conduct.record(self._token("maria"), TRIAL, minutes).version
+        committee = conduct.record(self._people.token("maria"), TRIAL, minutes).version
         for member in ("maria", "chen"):
-            conduct.sign_decision(self._token(member), TRIAL, committee, PASSWORD)
+            conduct.sign_decision(self._people.token(member), TRIAL, committee, PASSWORD)
         told = r.Circulated(committee=committee, to=("ward", "pharmacy"), at=self.clock.moment)
-        conduct.record(self._token("carlos"), TRIAL, told)
+        conduct.record(self._people.token("carlos"), TRIAL, told)
         self._say("decision signed by Maria Member and Chen Member, circulated to ward and pharmacy")

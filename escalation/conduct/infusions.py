@@ -38,7 +38,7 @@ class InfusionRules(Limits):
 
     window_days: int = placeholder(2, "On time within this many days of the plan.", ge=0)
     missed_after_days: int = placeholder(7, "Later than this it is missed and not made up.", ge=0)
-    spacing_days: int = placeholder(5, "Least days between two infusions.", ge=1)
+    spacing_days: int = placeholder(5, "Least days between two infusions, where the plan has no less.", ge=1)
     counted: tuple[Timing, ...] = placeholder(
         ("on_time", "delayed"), "Timings at which an infusion counts as received for evaluability."
     )
@@ -81,6 +81,8 @@ class InfusionStatus:
         ``early`` or ``delayed``, ``too_early`` after the previous one, or ``missed`` when past its last date.
     off_by, spacing
         Days after the plan, and since the previous infusion given.
+    least_spacing
+        Least days since the previous infusion: those of the rules, or of the plan where it has fewer.
     """
 
     number: int
@@ -93,6 +95,7 @@ class InfusionStatus:
     timing: Timing
     off_by: int | None
     spacing: int | None
+    least_spacing: int
 
     @property
     def refused(self) -> bool:
@@ -119,10 +122,13 @@ def infusion_course(
     first = site_date(given[1], zone) if 1 in given else first_planned
     if first is None:
         raise InfusionError("infusion 1", None, "is given or planned, so there are no dates", "set its planned date")
-    rows, previous = list[InfusionStatus](), None
+    rows, previous, least = list[InfusionStatus](), None, rules.spacing_days
     for number, day in enumerate(schedule, 1):
         on = site_date(given[number], zone) if number in given else None
-        rows.append(_status(number, day, first, on, previous, number in missed, site_date(today, zone, "today"), rules))
+        if number > 1:
+            least = min(rules.spacing_days, day - schedule[number - 2])
+        reached = site_date(today, zone, "today")
+        rows.append(_status(number, day, first, on, previous, least, number in missed, reached, rules))
         previous = on or previous
     return tuple(rows)
 
@@ -159,6 +165,7 @@ def _status(
     first: date,
     on: date | None,
     previous: date | None,
+    least_spacing: int,
     missed: bool,
     today: date,
     rules: InfusionRules,
@@ -167,20 +174,20 @@ def _status(
     window = timedelta(days=rules.window_days if number > 1 else 0)
     opens, closes, last = planned - window, planned + window, planned + timedelta(days=rules.missed_after_days)
     if previous is not None:
-        opens = max(opens, previous + timedelta(days=rules.spacing_days))
+        opens = max(opens, previous + timedelta(days=least_spacing))
     spacing = None if on is None or previous is None else (on - previous).days
     timing: Timing
     if on is None:
         reached: Timing = "overdue" if today > closes else "due" if today >= opens else "upcoming"
         timing = "missed" if missed or (number > 1 and today > last) else reached
-    elif spacing is not None and spacing < rules.spacing_days:
+    elif spacing is not None and spacing < least_spacing:
         timing = "too_early"
     elif on > last:
         timing = "missed"
     else:
         timing = "delayed" if on > closes else "early" if on < planned - window else "on_time"
     off_by = None if on is None else (on - planned).days
-    return InfusionStatus(number, day, planned, opens, closes, last, on, timing, off_by, spacing)
+    return InfusionStatus(number, day, planned, opens, closes, last, on, timing, off_by, spacing, least_spacing)
 
 
 def infusions_counted(course: Iterable[InfusionStatus], rules: InfusionRules = DEFAULT_RULES) -> int:
@@ -206,7 +213,7 @@ def timing_findings(status: InfusionStatus, rules: InfusionRules = DEFAULT_RULES
     if status.given_on is None or status.timing == "on_time":
         return ()
     if status.timing == "too_early":
-        text = f"{name}: {status.spacing} days after the previous one, at least {rules.spacing_days} are required"
+        text = f"{name}: {status.spacing} days after the previous one, at least {status.least_spacing} are required"
         return (Finding("timing.spacing", True, text + f"; give it from {status.opens.isoformat()} on"),)
     text = (
         f"{name}: {abs(status.off_by or 0)} days {'before' if (status.off_by or 0) < 0 else 'after'} its planned date"

@@ -325,5 +325,13 @@ def _titles(roles: Iterable[Role], between: str = " and ") -> str:
     return between.join(role.words for role in roles)
 
 
+_SAID: Final = {
+    Permission.ADJUDICATE_PROPOSE: "propose a DLT",
+    Permission.ADJUDICATE_DECIDE: "adjudicate a DLT",
+    Permission.COMMITTEE_RECORD: "record what the committee decided",
+}
+
+
 def _words(permission: str) -> str:
-    return str(permission).replace("_", " ")
+    """A permission or a role as it stands in a sentence."""
+    return _SAID.get(permission) or str(permission).replace("_", " ")  # type: ignore[call-overload]

@@ -24,7 +24,7 @@ from escalation.conduct.ledger import Draft, Entry, IdempotencyError, stamp
 from escalation.conduct.roles import EVERY_TRIAL, Delegation, Permission, PermissionRefused, Role, permitted
 from escalation.conduct.state import ConductState, conduct_state, extended, proposal_hash
 from escalation.conduct.store import Ledger
-from escalation.conduct.treatment import infusion_findings, regimen_of
+from escalation.conduct.treatment import infusion_findings, next_assignment
 from escalation.conduct.windows import RecordedValueError
 from escalation.errors import EscalationError
 from escalation.study import Study
@@ -113,16 +113,27 @@ class Conduct:
         return self.accounts.create(name, full_name, password, by=by.name, temporary=True)
 
     def delegate(
-        self, token: str, trial: str, user: str, role: Role, starts: date, ends: date | None = None
+        self,
+        token: str,
+        trial: str,
+        user: str,
+        role: Role,
+        starts: date,
+        ends: date | None = None,
+        *,
+        expected_version: int | None = None,
     ) -> Receipt:
         """Give a user a role in a trial, from a day to a day."""
         by, _ = self.authorise(token, trial, Permission.DELEGATE)
         user = self.accounts.user(user).name
         where = EVERY_TRIAL if trial == INSTALLATION else trial
         Delegation(user, where, role, starts, ends, by.name)  # refuses what no delegation can say
-        return self._append(trial, [r.Delegated(user=user, role=role, starts=starts, ends=ends)], actor=by.name)
+        record = r.Delegated(user=user, role=role, starts=starts, ends=ends)
+        return self._append(trial, [record], actor=by.name, expected=expected_version)
 
-    def end_delegation(self, token: str, trial: str, user: str, role: Role, ends: date) -> Receipt:
+    def end_delegation(
+        self, token: str, trial: str, user: str, role: Role, ends: date, *, expected_version: int | None = None
+    ) -> Receipt:
         """End a running delegation on a day; it can only be shortened."""
         by, _ = self.authorise(token, trial, Permission.DELEGATE)
         running = [
@@ -134,7 +145,8 @@ class Conduct:
         ]
         if not running:
             raise ConductError(f"{user} has no delegation as {role.words} in {trial} that could end on {ends}")
-        return self._append(trial, [r.DelegationEnded(user=user, role=role, ends=ends)], actor=by.name)
+        record = r.DelegationEnded(user=user, role=role, ends=ends)
+        return self._append(trial, [record], actor=by.name, expected=expected_version)
 
     # the protocol ---------------------------------------------------------------------------
 
@@ -148,6 +160,7 @@ class Conduct:
         zone: str = "UTC",
         criteria: str | None = None,
         signatures_needed: int = 1,
+        expected_version: int | None = None,
     ) -> Receipt:
         """Lock the protocol in by hash, signed; this opens the starting regimen."""
         user, roles = self.authorise(token, trial, Permission.OPEN_TRIAL)
@@ -161,9 +174,19 @@ class Conduct:
             signatures_needed=signatures_needed,
             signature=signature,
         )
-        return self._gated(trial, record, user)
+        return self._gated(trial, record, user, expected=expected_version)
 
-    def amend(self, token: str, trial: str, study: Study, password: str, from_date: date, reason: str) -> Receipt:
+    def amend(
+        self,
+        token: str,
+        trial: str,
+        study: Study,
+        password: str,
+        from_date: date,
+        reason: str,
+        *,
+        expected_version: int | None = None,
+    ) -> Receipt:
         """Put an amended protocol in force from a date; earlier decisions keep theirs."""
         user, roles = self.authorise(token, trial, Permission.AMEND_PROTOCOL)
         before = self._state(trial).in_force()
@@ -179,7 +202,7 @@ class Conduct:
         record = r.ProtocolAmended(
             study=study.as_dict(), study_hash=study.hash, from_date=from_date, signature=signature
         )
-        return self._gated(trial, record, user, reason=reason)
+        return self._gated(trial, record, user, expected=expected_version, reason=reason)
 
     # records --------------------------------------------------------------------------------
 
@@ -246,30 +269,9 @@ class Conduct:
             if mine and entry.payload["participant"] == participant:
                 return Receipt((entry,))
         state = self._state(trial)
-        trial_state = state.trial_state() if state.study is not None else None
-        if trial_state is None or trial_state.stage == "closed":
+        record = next_assignment(state, participant)
+        if record is None:
             raise gates.GateRefused("assigned", ("no regimen is open (G1)",))
-        regimen = trial_state.rule.grid.regimen(trial_state.regimen)
-        lost = [
-            p
-            for p in state.people.values()
-            if p.outcome == "not_evaluable"
-            and regimen_of(state, p) == trial_state.regimen
-            and not _replaced(state, p.code)
-        ]
-        if trial_state.stage == "expansion":
-            role: r.Role = "expansion"
-        elif lost and state.in_force().protocol.evaluability.replace:
-            role = "replacement"
-        else:
-            role = "regular" if trial_state.treated[trial_state.regimen] else "sentinel"
-        record = r.Assigned(
-            participant=participant,
-            regimen=r.RegimenLevel(dose=regimen.dose, frequency=regimen.frequency),
-            role=role,
-            stage=trial_state.stage,
-            replaces=lost[0].code if role == "replacement" else None,
-        )
         expected = state.version if expected_version is None else expected_version
         return self._gated(trial, record, user, expected=expected, key=key)
 
@@ -434,7 +436,3 @@ class Conduct:
             drafts.append(Draft(kind, payload, r.effective_of(record) or now, reason, key))
         version = self.ledger.head(trial)[0] if expected is None else expected
         return Receipt(self.ledger.append(trial, drafts, actor=actor, expected_version=version))
-
-
-def _replaced(state: ConductState, code: str) -> bool:
-    return any(p.assigned is not None and p.assigned.replaces == code for p in state.people.values())

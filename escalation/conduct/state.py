@@ -16,15 +16,27 @@ from zoneinfo import ZoneInfo
 from pydantic import TypeAdapter
 
 from escalation import trial as fold
-from escalation.conduct import canonical
 from escalation.conduct import records as r
-from escalation.conduct.windows import DateSpan
+from escalation.conduct.person import Adjudication, Outcome, Person, proposal_hash
 from escalation.errors import TrialError
 from escalation.regimens import Regimen
 from escalation.study import Study, validate
 from escalation.trial import TrialState
 
-Outcome = Literal["untreated", "pending", "dlt", "complete", "not_evaluable"]
+__all__ = [
+    "Adjudication",
+    "ConductState",
+    "Decision",
+    "LedgerEntry",
+    "Outcome",
+    "Person",
+    "Query",
+    "conduct_state",
+    "corrected",
+    "extended",
+    "proposal_hash",
+]
+
 _RECORDS: TypeAdapter[Any] = TypeAdapter(r.AnyRecord)
 
 
@@ -41,115 +53,6 @@ class LedgerEntry(Protocol):
     def actor(self) -> str: ...
     @property
     def recorded_at(self) -> str: ...
-
-
-@dataclass
-class Adjudication:
-    """A proposed DLT with its latest decision; None while it is open."""
-
-    proposed: r.DltProposed
-    proposed_by: str
-    decisions: list[r.DltDecided] = field(default_factory=list)
-
-    @property
-    def outcome(self) -> str | None:
-        """``dlt``, ``not_dlt``, or None while nothing final is decided on the proposal as it stands."""
-        if not self.decisions or self.decisions[-1].proposal_hash != proposal_hash(self.proposed):
-            return None
-        last = self.decisions[-1].outcome
-        return None if last == "deferred" else last
-
-
-def proposal_hash(proposed: r.DltProposed) -> str:
-    """What a signature under an adjudication covers of the proposal."""
-    return canonical.digest(proposed.model_dump(mode="json"))
-
-
-@dataclass
-class Person:
-    """A participant as the ledger tells it."""
-
-    code: str
-    screened: int
-    consent: r.Consented | None = None
-    verdict: str = ""
-    triggered: bool = False
-    failed: str = ""
-    assigned: r.Assigned | None = None
-    assigned_seq: int = 0
-    assigned_at: datetime | None = None
-    assigned_on: date | None = None
-    infusions: dict[int, r.InfusionRecorded] = field(default_factory=dict)
-    treated_seq: int = 0
-    events: dict[str, r.AdverseEvent] = field(default_factory=dict)
-    grades: dict[str, list[tuple[date | None, int]]] = field(default_factory=dict)
-    reported: dict[str, datetime] = field(default_factory=dict)
-    adjudications: dict[str, Adjudication] = field(default_factory=dict)
-    completed: date | None = None
-    excluded: str = ""
-    discontinued: str = ""
-    left: r.LeftStudy | None = None
-    window_last: date | None = None
-    infusions_needed: float = 0.0
-    visits: dict[str, r.Visit] = field(default_factory=dict)
-
-    @property
-    def first_infusion(self) -> datetime | None:
-        """Start of the first infusion, None before it."""
-        first = self.infusions.get(1)
-        return first.started_at if first is not None and first.given else None
-
-    @property
-    def outcome(self) -> Outcome:
-        """What the participant counts as in the decision; a proposed DLT keeps it pending, never negative."""
-        if self.first_infusion is None:
-            return "untreated"
-        found = [each.outcome for each in self.adjudications.values()]
-        if "dlt" in found:
-            return "dlt"
-        if None in found or self.unjudged:
-            return "pending"
-        if self.excluded:
-            return "not_evaluable"
-        given = sum(each.given for each in self.infusions.values())
-        return "complete" if self.completed and given >= self.infusions_needed else "pending"
-
-    @property
-    def unjudged(self) -> list[str]:
-        """Events of grade 3 or more, at least possibly related, possibly in the window, that no adjudication names."""
-        first = self.first_infusion
-        named = {event for each in self.adjudications.values() for event in each.proposed.events}
-        found = []
-        for code, event in self.events.items():
-            if code in named or event.attribution in ("unrelated", "unlikely") or first is None:
-                continue
-            span = DateSpan.read(event.onset)
-            late = self.window_last is not None and span.earliest is not None and span.earliest > self.window_last
-            early = span.latest is not None and span.latest < first.date()
-            if max(grade for _, grade in self.grades[code]) >= 3 and not late and not early:
-                found.append(code)
-        return found
-
-    @property
-    def status(self) -> str:
-        """The place in the participant's course, in one word or two."""
-        if self.failed:
-            return "screen failed"
-        if self.left is not None:
-            return self.left.how.replace("_", " ")
-        if self.first_infusion is not None:
-            names = {
-                "pending": "window open",
-                "complete": "window complete",
-                "dlt": "DLT",
-                "not_evaluable": "not evaluable",
-            }
-            return names.get(self.outcome, self.outcome)
-        if self.assigned is not None:
-            return "assigned"
-        if self.verdict == "eligible":
-            return "eligible"
-        return "consented" if self.consent is not None else "screened"
 
 
 @dataclass

@@ -108,6 +108,16 @@ def _awaited(person: Person, form: dict[str, Any], today: date) -> Awaited:
     return Awaited(person.code, last, "(window over) is recorded" if over else "")
 
 
+def _before_assignment(person: Person) -> str:
+    """What comes next for a candidate."""
+    if person.failed or person.left is not None:
+        return ""
+    if person.consent is None:
+        return "consent"
+    after = {"": "eligibility", "eligible": "assignment", "not_eligible": "screen failure"}
+    return after.get(person.verdict, "open answers")
+
+
 def _person(state: ConductState, person: Person, now: datetime) -> tuple[dict[str, Any], list[Task]]:
     """A participant's row, and what is to be done for them."""
     protocol, today = state.in_force().protocol, now.astimezone(state.zone).date()
@@ -126,7 +136,7 @@ def _person(state: ConductState, person: Person, now: datetime) -> tuple[dict[st
     }
     tasks = [*_safety(state, person, now)]
     if person.assigned is None:
-        return form, tasks
+        return form | {"next": _before_assignment(person)}, tasks
     index = regimen_of(state, person)
     schedule = protocol.grid.schedule(index)
     form |= {
@@ -136,6 +146,7 @@ def _person(state: ConductState, person: Person, now: datetime) -> tuple[dict[st
     }
     if person.first_infusion is None:
         if person.left is None:
+            form["next"] = "infusion 1"
             since = f" since {day_words(person.assigned_on)}" if person.assigned_on else ""
             tasks.append(Task(5, "not_treated", f"{person.code} is assigned and not treated{since}", "", person.code))
         return form, tasks

@@ -1,4 +1,4 @@
-"""A participant's treatment as the protocol sees it: the DLT window, and what is wrong with an infusion."""
+"""A participant's treatment as the protocol sees it: the assignment, the DLT window, what is wrong with an infusion."""
 
 from __future__ import annotations
 
@@ -22,6 +22,36 @@ def regimen_of(state: ConductState, person: Person) -> int:
     assert person.assigned is not None
     level = person.assigned.regimen
     return state.in_force().protocol.grid.index(Regimen(level.dose, level.frequency))
+
+
+def next_assignment(state: ConductState, participant: str) -> r.Assigned | None:
+    """The assignment of a participant to the open regimen, in the role that follows from the cohort; None if none is.
+
+    A place that is free because somebody is not evaluable goes to a replacement, where the protocol replaces.
+    """
+    trial = state.trial_state() if state.study is not None else None
+    if trial is None or trial.stage == "closed":
+        return None
+    replaced = {p.assigned.replaces for p in state.people.values() if p.assigned is not None}
+    lost = [
+        p
+        for p in state.people.values()
+        if p.outcome == "not_evaluable" and regimen_of(state, p) == trial.regimen and p.code not in replaced
+    ]
+    if trial.stage == "expansion":
+        role: r.Role = "expansion"
+    elif lost and state.in_force().protocol.evaluability.replace:
+        role = "replacement"
+    else:
+        role = "regular" if trial.treated[trial.regimen] else "sentinel"
+    regimen = trial.rule.grid.regimen(trial.regimen)
+    return r.Assigned(
+        participant=participant,
+        regimen=r.RegimenLevel(dose=regimen.dose, frequency=regimen.frequency),
+        role=role,
+        stage=trial.stage,
+        replaces=lost[0].code if role == "replacement" else None,
+    )
 
 
 def dlt_window(state: ConductState, person: Person) -> DltWindow:

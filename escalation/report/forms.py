@@ -223,6 +223,25 @@ def table_form(table: DecisionTable) -> dict[str, Any]:
     }
 
 
+def table_csv(table: DecisionTable) -> str:
+    """A decision table as comma-separated text: E, S, D or DU for every number evaluable and of DLTs.
+
+    The form the design ``decision_table`` reads.
+    """
+    columns = zip(
+        table.n, table.escalate_if_at_most, table.de_escalate_if_at_least, table.eliminate_if_at_least, strict=True
+    )
+    cells = {}
+    for n, up, down, out in columns:
+        for dlt in range(n + 1):
+            eliminated, strict = out is not None and dlt >= out, down is not None and dlt >= down
+            mild = up is not None and dlt <= up
+            cells[dlt, n] = "DU" if eliminated else "D" if strict else "E" if mild else "S"
+    rows = [["DLTs", *map(str, table.n)]]
+    rows += [[str(dlt), *(cells.get((dlt, n), "") for n in table.n)] for dlt in range(max(table.n) + 1)]
+    return "\n".join(",".join(row) for row in rows) + "\n"
+
+
 def proof_form(study: Study, proof: Proof) -> dict[str, Any]:
     """``escalation verify --json``."""
     return _form(

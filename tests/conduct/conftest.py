@@ -23,6 +23,8 @@ import pytest
 
 from escalation.conduct.store import Ledger
 
+from . import kit
+
 OWNER = "escalation"
 NUMBERS = count(1)
 
@@ -30,7 +32,8 @@ ZYGOTE = """
 import json, os, random, resource, signal, sys, time, traceback
 from escalation.conduct.backup import restore
 from escalation.conduct.ledger import Draft, LedgerFullError, StaleVersionError
-from escalation.conduct.store import Ledger, connect, locate
+from escalation.conduct.database import connect, locate
+from escalation.conduct.store import Ledger
 
 for where in ("none.sqlite", "postgresql://"):
     connect(locate(where))  # imports the drivers, once for all writers
@@ -305,6 +308,15 @@ def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     made.close()
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Store, Store]]:
+    """Two new, empty places for ledgers, to be compared."""
+    made = _store(request, tmp_path_factory), _store(request, tmp_path_factory)
+    yield made
+    for each in made:
+        each.close()
+
+
 @pytest.fixture(scope="session", params=["sqlite", "postgresql"])
 def lasting(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ledger]:
     """One ledger for many examples, each of a trial of its own."""
@@ -319,3 +331,25 @@ def sqlite(tmp_path: Path) -> Iterator[Store]:
     made = Store(str(tmp_path / "ledger.sqlite"))
     yield made
     made.close()
+
+
+@pytest.fixture
+def site_of(tmp_path: Path) -> Iterator[Callable[..., kit.Site]]:
+    """Builds sites, each a trial on an installation of its own, and lets go of them."""
+    made: list[kit.Site] = []
+
+    def build(study: Any = None, **options: Any) -> kit.Site:
+        folder = tmp_path / f"site-{len(made)}"
+        folder.mkdir()
+        made.append(kit.Site(folder, study, **options))
+        return made[-1]
+
+    yield build
+    for site in made:
+        site.close()
+
+
+@pytest.fixture
+def site(site_of: Callable[..., kit.Site]) -> kit.Site:
+    """A small trial: BOIN on three doses, single infusions, no stagger."""
+    return site_of()

@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from argon2 import PasswordHasher
 
 from escalation.conduct import records as r
-from escalation.conduct.demo import HandClock
 from escalation.conduct.installation import open_conduct
+from escalation.conduct.invented import HandClock
 from escalation.conduct.passwords import Passwords
 from escalation.conduct.roles import Role
 from escalation.conduct.service import Conduct, Receipt

@@ -1,27 +1,23 @@
-"""Imports: whole files or nothing, every fault named, and simulated trials conducted to the same decisions."""
+"""Imports: whole files or nothing, and every fault named."""
 
 from __future__ import annotations
 
-from collections import Counter
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 import pytest
 from argon2 import PasswordHasher
 
-from escalation.calendar import CalendarEngine
 from escalation.conduct import records as r
-from escalation.conduct.decisions import advise
-from escalation.conduct.demo import PASSWORD, HandClock
 from escalation.conduct.import_apply import apply
 from escalation.conduct.import_columns import COLUMNS, describe
 from escalation.conduct.imports import MOST_BYTES, MOST_ROWS, ImportRefused, read_csv
 from escalation.conduct.installation import open_conduct
+from escalation.conduct.invented import PASSWORD, HandClock
 from escalation.conduct.ledger import StaleVersionError
 from escalation.conduct.passwords import Passwords
 from escalation.conduct.roles import PermissionRefused, Role
 from escalation.conduct.service import Conduct, ConductError
-from escalation.conduct.simulated import events_of_simulated_trial
 from escalation.study import Study, validate
 
 TRIAL = "EX-1"
@@ -340,78 +336,3 @@ def test_an_import_that_another_entry_interrupts_goes_on_where_it_stopped(conduc
     monkeypatch.undo()
     assert len(apply(conduct, token("ingrid"), TRIAL, records)) == 2
     assert list(conduct.state(token("ingrid"), TRIAL).people) == ["P000", "P001", "OTHER", "P002", "P003"]
-
-
-# simulated trials -------------------------------------------------------------------------------
-
-
-def course_of(seed: int):
-    made = study()
-    engine = CalendarEngine(made.protocol, made.scenarios[0], made.truth(made.scenarios[0]))
-    return engine.course(seed, 0), made.protocol
-
-
-def test_a_simulated_trial_has_every_infusion_given_or_missed():
-    for seed in range(20):
-        course, protocol = course_of(seed)
-        steps = events_of_simulated_trial(course, protocol, datetime(2026, 1, 5, 8, tzinfo=UTC))
-        assert [step.at for step in steps] == sorted(step.at for step in steps)
-        given = Counter(step.record.participant for step in steps if getattr(step.record, "given", False))
-        expected = {f"SIM{n + 1:03d}": each.infusions for n, each in course.state.participants.items()}
-        assert given == expected
-        done = {step.record.participant for step in steps if isinstance(step.record, r.WindowCompleted)}
-        for code in done:
-            numbers = [
-                x.record.number for x in steps if getattr(x.record, "number", 0) and x.record.participant == code
-            ]
-            assert numbers == [1, 2, 3]
-
-
-@pytest.mark.parametrize("seed", [3, 8])
-def test_a_simulated_trial_is_conducted_to_the_same_decisions(conducted, seed):
-    conduct, clock, token = conducted
-    course, protocol = course_of(seed)
-    start = datetime(2026, 1, 6, 8, tzinfo=UTC)
-    clock.to(start)
-    for step in events_of_simulated_trial(course, protocol, start):
-        clock.to(step.at)
-        record = step.record
-        if step.decided is not None:
-            decide(conduct, clock, token, step.decided)
-        elif isinstance(record, r.Assigned):
-            entry = conduct.assign(token("ingrid"), TRIAL, record.participant).entries[0]
-            assert r.Assigned.model_validate(entry.payload) == record
-        elif isinstance(record, r.DltDecided):
-            content = record.model_dump(include={"participant", "adjudication", "outcome", "attribution", "discussion"})
-            conduct.adjudicate(token("maria"), TRIAL, PASSWORD, **content)
-        else:
-            clock.to(getattr(record, "ended_at", None) or step.at)
-            apply(conduct, token("ingrid"), TRIAL, [record])
-    state = conduct.state(token("ingrid"), TRIAL).trial_state()
-    assert (state.n, state.dlt, state.stage) == (course.state.n, course.state.dlt, course.state.stage)
-    assert state.selected == course.state.selected
-
-
-def decide(conduct, clock, token, decided) -> None:
-    """Take the decision the simulation took, and assert that conduct recommends it."""
-    snapshot = conduct.snapshot(token("stefan"), TRIAL).version
-    recommendation = conduct.recommend(token("stefan"), TRIAL, snapshot).version
-    state = conduct.state(token("stefan"), TRIAL)
-    advice, recorded = advise(state), state.recommendations[recommendation].advice
-    assert (advice.action.word, tuple(advice.reasons)) == (decided.action, decided.reasons)
-    if decided.action != "stop":
-        assert (advice.regimen, advice.size) == (decided.regimen, decided.size)
-    minutes = r.CommitteeRecorded(
-        recommendation=recommendation,
-        meeting="SRC",
-        attendance=("Maria",),
-        discussion="As simulated.",
-        action=decided.action,
-        regimen=recorded["next"],
-        size=advice.size,
-        selected=tuple(recorded["selected"]) if decided.action == "stop" else (),
-    )
-    committee = conduct.record(token("maria"), TRIAL, minutes).version
-    conduct.sign_decision(token("maria"), TRIAL, committee, PASSWORD)
-    clock.moment += timedelta(seconds=1)
-    conduct.record(token("maria"), TRIAL, r.Circulated(committee=committee, to=("ward",), at=clock.moment))

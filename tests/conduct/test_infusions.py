@@ -102,6 +102,18 @@ def test_spacing_is_counted_from_the_last_infusion_given_not_from_one_that_was_m
     assert (candidate.timing, candidate.spacing) == ("too_early", 4)
 
 
+def test_a_plan_closer_than_the_least_spacing_is_kept_and_not_undercut():
+    plan = (0, 2, 4, 7)
+    given = {number: at(day) for number, day in enumerate(plan, 1)}
+    rows = infusion_course(plan, given, zone=BERLIN, today=on(7))
+    assert [row.timing for row in rows] == ["on_time"] * 4
+    assert [row.least_spacing for row in rows[1:]] == [2, 2, 3]
+    early = infusion_course(plan, {1: at(0), 2: at(3), 3: at(4)}, zone=BERLIN, today=on(4))[2]
+    (finding,) = timing_findings(early)
+    assert finding.blocking
+    assert "1 days after the previous one, at least 2 are required; give it from 2026-03-21 on" in finding.message
+
+
 def test_planned_dates_before_the_first_infusion():
     rows = infusion_course(C, {}, zone=BERLIN, today=on(3), first_planned=FIRST)
     assert [(row.planned, row.timing) for row in rows[:2]] == [(on(0), "overdue"), (on(7), "upcoming")]

@@ -27,6 +27,7 @@ from escalation import __version__
 from escalation.conduct import canonical as c
 from escalation.conduct import migrations
 from escalation.conduct.account_tables import metadata as account_metadata
+from escalation.conduct.database import connect, locate
 from escalation.conduct.ledger import (
     GENESIS,
     Draft,
@@ -42,7 +43,7 @@ from escalation.conduct.ledger import (
     chain,
     check_chain,
 )
-from escalation.conduct.store import Ledger, connect, locate, migrate
+from escalation.conduct.store import Ledger, migrate
 
 TRIAL = "NCT-1"
 NOON = datetime(2027, 3, 1, 12, tzinfo=UTC)
@@ -488,6 +489,50 @@ def test_the_schema_is_the_one_the_software_works_with(store: Any) -> None:
     with store.open().engine.begin() as connection:
         context = MigrationContext.configure(connection, opts={"version_table": migrations.VERSION_TABLE})
         assert compare_metadata(context, [migrations.METADATA, account_metadata]) == []
+
+
+@pytest.mark.parametrize("start", migrations.released()[:-1])
+def test_an_upgraded_schema_is_exactly_a_fresh_one(pair: Any, start: str) -> None:
+    fresh, upgraded = pair
+    migrate(fresh.where)
+    migrate(upgraded.where, to=start)
+    assert schema_of(upgraded) != schema_of(fresh)
+    migrate(upgraded.where)
+    found = schema_of(upgraded)
+    assert found == schema_of(fresh)
+    assert {"accounts", "sessions", "account_log", "ledger"} <= {row[1] for row in found}
+
+
+def schema_of(store: Any) -> list[tuple[Any, ...]]:
+    """Everything that makes a schema: tables with their columns and constraints, indexes, triggers and functions."""
+    if store.dialect == "sqlite":
+        return sorted(store.run("SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_master"))
+    here = "current_schema()::text"
+    found: list[tuple[Any, ...]] = []
+    for kind, query in {
+        "column": "SELECT table_name, column_name, ordinal_position, data_type, character_maximum_length, is_nullable,"
+        f" coalesce(replace(column_default, {here}, ''), '') FROM information_schema.columns"
+        f" WHERE table_schema = {here}",
+        "constraint": "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint"
+        f" WHERE connamespace = {here}::regnamespace",
+        "index": f"SELECT tablename, indexname, replace(indexdef, {here}, '') FROM pg_indexes"
+        f" WHERE schemaname = {here}",
+        "trigger": f"SELECT tgrelid::regclass::text, tgname, tgenabled, replace(pg_get_triggerdef(t.oid), {here}, '')"
+        f" FROM pg_trigger t JOIN pg_class c ON c.oid = tgrelid WHERE relnamespace = {here}::regnamespace"
+        " AND NOT tgisinternal",
+        "function": f"SELECT proname, proname, prosrc FROM pg_proc WHERE pronamespace = {here}::regnamespace",
+    }.items():
+        found += [(kind, *row) for row in store.run(query)]
+    return sorted(found, key=repr)
+
+
+def test_a_released_step_depends_on_nothing_that_can_change() -> None:
+    """A step holds its tables itself: what the software says of them today is not what it said then."""
+    folder = Path(migrations.__file__).parent / "versions"
+    steps = sorted(folder.glob("[0-9]*.py"))
+    assert [step.name[:4] for step in steps] == list(migrations.released())
+    for step in steps:
+        assert "escalation" not in step.read_text(encoding="utf-8")
 
 
 def test_a_store_without_ledger_is_refused(store: Any) -> None:

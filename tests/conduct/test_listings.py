@@ -15,8 +15,9 @@ from argon2 import PasswordHasher
 from escalation.conduct import records as r
 from escalation.conduct.audit_trail import audit_trail
 from escalation.conduct.book import Book
-from escalation.conduct.demo import PASSWORD, PEOPLE, TRIAL, Demo, HandClock
+from escalation.conduct.demo import TRIAL, Demo
 from escalation.conduct.installation import open_conduct
+from escalation.conduct.invented import PASSWORD, PEOPLE, HandClock
 from escalation.conduct.listing_files import cover, write_csv, write_excel
 from escalation.conduct.listings import LISTINGS, listings
 from escalation.conduct.passwords import Passwords

@@ -18,16 +18,7 @@ from escalation.conduct.ledger import IdempotencyError
 from escalation.conduct.roles import PermissionRefused, Role
 from escalation.errors import EscalationError
 
-_spec = importlib.util.spec_from_file_location("conduct_kit", Path(__file__).with_name("kit.py"))
-kit = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(kit)
-
-
-@pytest.fixture
-def site(tmp_path):
-    made = kit.Site(tmp_path)
-    yield made
-    made.close()
+from . import kit
 
 
 def of(site: Any, kind: str) -> list[Any]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -17,9 +15,7 @@ from escalation.conduct.state import conduct_state, proposal_hash
 from escalation.registry import design_class, design_names
 from escalation.study import Study, validate
 
-_spec = importlib.util.spec_from_file_location("conduct_kit", Path(__file__).with_name("kit.py"))
-kit = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(kit)
+from . import kit
 
 OPENED = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
 SIGNED = {"user": "maria", "signed_at": OPENED.isoformat(), "record_hash": "0" * 64}

@@ -11,8 +11,9 @@ from argon2 import PasswordHasher
 
 from escalation.conduct import records as r
 from escalation.conduct.book import Book
-from escalation.conduct.demo import TRIAL, Demo, HandClock
+from escalation.conduct.demo import TRIAL, Demo
 from escalation.conduct.installation import open_conduct
+from escalation.conduct.invented import HandClock
 from escalation.conduct.ledger import Draft, Entry, chain
 from escalation.conduct.passwords import Passwords
 from escalation.conduct.safe_text import ExportError

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 from contextlib import suppress
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,31 +17,9 @@ from escalation.conduct.roles import EVERY_TRIAL, MATRIX, Permission, Permission
 from escalation.conduct.service import INSTALLATION, ConductError
 from escalation.errors import EscalationError
 
-_spec = importlib.util.spec_from_file_location("conduct_kit", Path(__file__).with_name("kit.py"))
-kit = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(kit)
+from . import kit
 
 LEVEL_1, LEVEL_2 = r.RegimenLevel(dose=1, frequency=1), r.RegimenLevel(dose=2, frequency=1)
-
-
-@pytest.fixture
-def site_of(tmp_path):
-    made = []
-
-    def build(study: Any = None, **options: Any):
-        folder = tmp_path / f"site-{len(made)}"
-        folder.mkdir()
-        made.append(kit.Site(folder, study, **options))
-        return made[-1]
-
-    yield build
-    for site in made:
-        site.close()
-
-
-@pytest.fixture
-def site(site_of):
-    return site_of()
 
 
 # the gates -----------------------------------------------------------------------------------------
@@ -628,6 +604,12 @@ def test_limits_an_eliminated_regimen_stays_closed(site):
     site.cohort("P4", "P5", "P6", dlts=("P4", "P5", "P6"))
     with pytest.raises(GateRefused, match="eliminated by its DLTs"):
         decide_anyway(site, action="stay", regimen=LEVEL_2, size=3)
+
+
+def test_limits_an_untried_regimen_is_selected_only_where_the_design_recommends_it(site):
+    site.cohort("P1", "P2", "P3")
+    with pytest.raises(GateRefused, match="level 3 was not tried and cannot be selected against the recommendation"):
+        decide_anyway(site, action="stop", regimen=None, size=0, selected=(r.RegimenLevel(dose=3, frequency=1),))
 
 
 def test_limits_no_level_is_skipped(site):

@@ -16,8 +16,9 @@ import pytest
 
 from escalation.conduct import records as r
 from escalation.conduct.accounts import SessionEndedError
-from escalation.conduct.demo import TRIAL, Demo, HandClock
+from escalation.conduct.demo import TRIAL, Demo
 from escalation.conduct.gates import GateRefused
+from escalation.conduct.invented import HandClock
 from escalation.conduct.ledger import StaleVersionError
 from escalation.conduct.service import ConductError
 from escalation.conduct.state import conduct_state
@@ -27,26 +28,6 @@ from escalation.errors import EscalationError
 _spec = spec_from_file_location("conduct_kit", Path(__file__).with_name("kit.py"))
 kit = module_from_spec(_spec)
 _spec.loader.exec_module(kit)
-
-
-@pytest.fixture
-def site_of(tmp_path):
-    made = []
-
-    def build(study: Any = None, **options: Any):
-        folder = tmp_path / f"site-{len(made)}"
-        folder.mkdir()
-        made.append(kit.Site(folder, study, **options))
-        return made[-1]
-
-    yield build
-    for site in made:
-        site.close()
-
-
-@pytest.fixture
-def site(site_of):
-    return site_of()
 
 
 @pytest.fixture

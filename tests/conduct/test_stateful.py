@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import tempfile
 from datetime import timedelta
 from pathlib import Path
@@ -23,9 +22,7 @@ from hypothesis.stateful import (
 from escalation.conduct import records as r
 from escalation.conduct.gates import GateRefused
 
-_spec = importlib.util.spec_from_file_location("conduct_kit", Path(__file__).with_name("kit.py"))
-kit = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(kit)
+from . import kit
 
 LEVELS, COHORT, MOST = 3, 3, 12
 UP = {3: 0, 6: 1, 9: 2, 12: 2}

@@ -22,7 +22,7 @@ GRIDS = {
 TABLE = "DLTs,3,6,9\n0,E,E,E\n1,S,E,E\n2,D,S,S\n3,DU,D,S\n4,,DU,D\n" + "".join(
     f"{dlt},,{'DU' if dlt < 7 else ''},DU\n" for dlt in range(5, 10)
 )
-AXIS_DESIGNS = {"boin", "crm", "keyboard", "tpi", "mtpi", "mtpi2", "i3plus3", "ccd", "decision_table"}
+ON_ONE_AXIS = {"boin", "crm", "keyboard", "tpi", "mtpi", "mtpi2", "i3plus3", "ccd", "decision_table"}
 """Designs that climb one axis and need it named on a grid."""
 
 SWITCHES = {
@@ -54,7 +54,7 @@ def cases():
     for name in design_names():
         for place, grid in GRIDS.items():
             for switches in SWITCHES.get(name, ({},)):
-                if name in AXIS_DESIGNS and place == "grid":
+                if name in ON_ONE_AXIS and place == "grid":
                     switches = {**switches, "axis": "dose"}
                 yield pytest.param(name, grid, switches, id=f"{name}-{place}-{switches}")
 

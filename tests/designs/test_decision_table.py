@@ -201,6 +201,15 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path):
         load(str(tmp_path / "study.json"))
 
 
+@pytest.mark.parametrize("design", ["boin", "keyboard", "tpi", "mtpi", "mtpi2", "i3plus3", "ccd"])
+def test_a_printed_table_is_read_back(design):
+    """What escalation table --csv prints of a design decides as the design does, DU cells included."""
+    arguments = ["table", "textbook-5-doses", "--design", design]
+    text = CliRunner().invoke(app, [*arguments, "--csv"]).stdout
+    theirs = load("textbook-5-doses", design=design).protocol.rule.design.table()
+    assert UploadedTable(UploadedTableParameters(table=text), Setting(GRID, 3, 0, 30)).table() == theirs
+
+
 def test_the_command_line_prints_the_table_and_the_faults(tmp_path: Path):
     (tmp_path / "study.json").write_text(study_text(SMALL))
     printed = CliRunner().invoke(app, ["table", str(tmp_path / "study.json"), "--json"])

@@ -184,6 +184,17 @@ def test_the_selections_are_many():
     assert len(SELECTIONS) == 42
 
 
+def test_the_prior_of_the_selection_is_a_switch():
+    """2 of 6 and 3 of 6, target .42: .375 and .5 under a uniform prior, .334 and .5 under Beta(.005, .005)."""
+    tally = Tally.of(n=[[6, 6, 0]], dlt=[[2, 3, 0]], current=[1])
+    selected = [
+        np.flatnonzero(design_of(Mtpi, 3, target=0.42, selection_prior=a).select(tally)[0]).tolist()
+        for a in (1.0, 0.005)
+    ]
+    assert selected == [[0], [1]]
+    assert design_of(Mtpi, selection_prior=0.005).label == "mTPI, selection under Beta(0.005, 0.005)"
+
+
 @pytest.mark.parametrize("case", cases("keyboard_select_mtd"))
 def test_selection_is_that_of_select_mtd_kb(case):
     given, expected = case["input"], case["output"]["MTD"]

@@ -1,0 +1,186 @@
+"""A simulated trial conducted: every act through the service, every decision beside the one the simulation took."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import Any
+
+from escalation.calendar import CalendarEngine, Course
+from escalation.conduct import records as r
+from escalation.conduct.decisions import advise
+from escalation.conduct.invented import PASSWORD, HandClock, InventedPeople
+from escalation.conduct.service import Conduct, ConductError
+from escalation.conduct.simulated import events_of_simulated_trial
+from escalation.errors import Fault, StudyError
+from escalation.regimens import RegimenGrid
+from escalation.study import Study
+from escalation.trial import Decided
+
+
+class DepartureError(ConductError):
+    """Conduct does something else than the simulation did; the message says what each of them does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A decision as simulated and as conducted: action, next regimen, size, selection and coded reasons."""
+
+    on: date
+    committee: int
+    simulated: dict[str, Any]
+    conducted: dict[str, Any]
+
+    @property
+    def equal(self) -> bool:
+        return self.simulated == self.conducted
+
+
+def course_of(study: Study, scenario: str | None, seed: int, replicate: int) -> tuple[str, Course]:
+    """A simulated trial of a study by its scenario (the first if None) and number from 1, with the scenario's name.
+
+    Raises
+    ------
+    StudyError
+        When the study has no scenario of that name, or a seed or number is no such thing.
+    EngineError
+        When the calendar engine cannot run the design.
+    """
+    names = [each.name for each in study.scenarios]
+    faults = []
+    if scenario is not None and scenario not in names:
+        faults.append(Fault("--scenario", f"there is no scenario {scenario!r}", f"there are: {', '.join(names)}"))
+    if seed < 0:
+        faults.append(Fault("--seed", f"{seed} is negative", "use 0 or more"))
+    if replicate < 1:
+        faults.append(Fault("--replicate", f"there is no trial {replicate}", "trials count from 1"))
+    if faults:
+        raise StudyError(tuple(faults), "command line")
+    chosen = study.scenarios[0 if scenario is None else names.index(scenario)]
+    engine = CalendarEngine(study.protocol, chosen, study.truth(chosen))
+    return chosen.name, engine.course(seed, replicate - 1)
+
+
+@dataclass
+class SimulatedConduct:
+    """Conducts a simulated trial by invented people, in the order and at the times of its events.
+
+    Attributes
+    ----------
+    decisions
+        What was decided so far, as simulated and as conducted.
+    """
+
+    conduct: Conduct
+    clock: HandClock
+    trial: str
+    study: Study
+    course: Course
+    decisions: list[Taken] = field(default_factory=list, init=False)
+    _people: InventedPeople = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._people = InventedPeople(self.conduct, self.clock)
+
+    def run(self) -> list[Taken]:
+        """Conduct the trial to the end of the simulation and close it when it has ended.
+
+        Raises
+        ------
+        DepartureError
+            At the first assignment or decision that is not the simulated one, or when the trials end differently.
+        GateRefused
+            When a gate of conduct refuses what the simulation did.
+        """
+        self._people.employ(self.trial)
+        self.conduct.open_trial(self._people.token("ingrid"), self.trial, self.study, PASSWORD)
+        origin = self.clock.moment + timedelta(days=1)
+        for step in events_of_simulated_trial(self.course, self.study.protocol, origin):
+            self.clock.to(getattr(step.record, "ended_at", None) or step.at)
+            if step.decided is not None:
+                self._decide(step.decided)
+            elif step.record is not None:
+                self._record(step.record)
+        self._end()
+        return self.decisions
+
+    def _record(self, record: r.Record) -> None:
+        if isinstance(record, r.Assigned):
+            entry = self.conduct.assign(self._people.token("ingrid"), self.trial, record.participant).entries[0]
+            made = r.Assigned.model_validate(entry.payload)
+            if made != record:
+                raise DepartureError(f"{record.participant}: simulation assigns {record}, conduct {made}")
+        elif isinstance(record, r.DltDecided):
+            said = record.model_dump(include={"participant", "adjudication", "outcome", "attribution", "discussion"})
+            self.conduct.adjudicate(self._people.token("maria"), self.trial, PASSWORD, **said)
+        else:
+            self.conduct.record(self._people.token("ingrid"), self.trial, record)
+
+    def _decide(self, decided: Decided) -> None:
+        """Snapshot, recommendation, minutes of what the simulation decided, signature and circulation."""
+        conduct, statistician, grid = self.conduct, self._people.token("stefan"), self.study.protocol.grid
+        snapshot = conduct.snapshot(statistician, self.trial).version
+        recommendation = conduct.recommend(statistician, self.trial, snapshot).version
+        state = conduct.state(statistician, self.trial)
+        advice, today = advise(state), self.clock.moment.date()
+        # where a design randomises, the simulation drew one of the regimens that the advice allows
+        drawn = advice.allocation is not None and advice.allocation[decided.regimen] > 0
+        regimen = decided.regimen if drawn else advice.regimen
+        advised = Decided(decided.day, advice.action.word, regimen, advice.size, advice.reasons, advice.selected)
+        made = state.recommendations[recommendation].advice
+        if not advice.decides or _form(advised, grid) != _form(decided, grid):
+            raise DepartureError(
+                f"{today}, decision {len(self.decisions) + 1}: simulation decides {_form(decided, grid)}, "
+                f"conduct recommends {_form(advised, grid)}{'' if advice.decides else ', which is not to be taken yet'}"
+            )
+        stops = decided.action == "stop"
+        level = r.RegimenLevel(**grid.regimen(decided.regimen)._asdict())
+        minutes = r.CommitteeRecorded(
+            recommendation=recommendation,
+            meeting=f"simulated meeting {len(self.decisions) + 1}",
+            attendance=("Maria Member, chair",),
+            discussion="As simulated.",
+            action=decided.action,
+            regimen=None if stops else level,
+            size=decided.size,
+            selected=tuple(made["selected"]) if stops else (),
+            justification="The design draws the regimen; this one was drawn." if drawn else "",
+        )
+        committee = conduct.record(self._people.token("maria"), self.trial, minutes).version
+        for member in ("maria", "chen"):  # a drawn regimen may be another than the one named first: two signatures
+            token = self._people.token(member)
+            if conduct.state(token, self.trial).decisions[committee].effective is None:
+                conduct.sign_decision(token, self.trial, committee, PASSWORD)
+        self.clock.moment += timedelta(seconds=1)
+        told = r.Circulated(committee=committee, to=("ward", "pharmacy"), at=self.clock.moment)
+        conduct.record(self._people.token("carlos"), self.trial, told)
+        conducted = conduct.state(statistician, self.trial).trial_state()
+        opened = Decided(
+            decided.day, minutes.action, conducted.regimen, conducted.size, tuple(made["reasons"]), conducted.selected
+        )
+        self.decisions.append(Taken(today, committee, _form(decided, grid), _form(opened, grid)))
+
+    def _end(self) -> None:
+        """Compare where both trials stand, and close the trial that has ended."""
+        token = self._people.token("ingrid")
+        found, simulated = self.conduct.state(token, self.trial).trial_state(), self.course.state
+        for name in ("n", "dlt", "pending", "stage", "regimen", "selected", "expansion_n", "expansion_dlt", "treated"):
+            if getattr(found, name) != getattr(simulated, name):
+                raise DepartureError(
+                    f"at the end {name} is {getattr(simulated, name)} in simulation "
+                    f"and {getattr(found, name)} in conduct"
+                )
+        if found.stage == "closed":
+            self.conduct.record(token, self.trial, r.TrialClosed(outcome="ended as simulated"))
+
+
+def _form(decided: Decided, grid: RegimenGrid) -> dict[str, Any]:
+    """A decision as plain data, what is void left out: a stop opens nothing, only a stop selects."""
+    stops = decided.action == "stop"
+    return {
+        "action": decided.action,
+        "next": None if stops else dict(grid.regimen(decided.regimen)._asdict()),
+        "size": 0 if stops else decided.size,
+        "selected": [dict(grid.regimen(k)._asdict()) for k in decided.selected] if stops else [],
+        "reasons": list(decided.reasons),
+    }
