@@ -46,6 +46,7 @@ SWITCHES = {
     "decision_table": ({"table": TABLE}, {"table": TABLE, "elimination_certainty": 0.9}),
     "boin_combination": ({}, {"block": "conduct", "ties": "dose_first"}, {"extra_safe": True, "bound_mtd": True}),
     "keyboard_combination": ({}, {"ties": "frequency_first", "margin_above": 0.09}, {"decision_key": "next_comb_kb"}),
+    "waterfall": ({}, {"frequency_without_mtd": "next_frequency", "full_at": 6}, {"extra_safe": True}),
     "crm": ({}, {"coherent": False}, {"no_skipping": False}),
 }
 
