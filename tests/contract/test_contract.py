@@ -52,6 +52,11 @@ SWITCHES = {
         {"constraint": "no_skip", "strategy": "sample_size_random", "stop_certainty": 0.9},
         {"constraint": "none", "diagonal": True, "candidates": "adjacent", "epsilon": None},
     ),
+    "pocrm": (
+        {},
+        {"ordering_choice": "randomised", "stage_one_after_dlt": "restart"},
+        {"no_skipping": False, "orderings": ("up_columns", "across_rows"), "ordering_prior": (0.3, 0.7)},
+    ),
     "crm": ({}, {"coherent": False}, {"no_skipping": False}),
 }
 
