@@ -88,6 +88,7 @@ GRID = (
     ("waterfall", 60, 3, None, None),
     ("pipe", 30, 3, "pipe_sim", 50),
     ("pocrm", 30, 1, "pocrm_sim", 100),
+    ("blrm_combination", 30, 3, None, None),
 )
 """Design, participants, cohort size, and the peer's figure with its number of trials; the sizes are the peers'."""
 
@@ -100,7 +101,7 @@ def grid() -> None:
         overrides = [f"protocol.max_patients={size}", f"protocol.cohort_size={cohort}", "protocol.expansion=null"]
         rule = load("nct05672420", design=name, overrides=overrides).protocol.rule
         seconds = best(lambda rule=rule: sample(rule, truth, 1, 0, 10_000), 1)
-        remark = "R simulates contours with the same function as BOIN-combination; no figure"
+        remark = ""
         if peer is not None:
             times = PEERS[peer] * 10_000 / peer_trials / seconds
             remark = f"R, scaled up from {peer_trials:,} trials, takes {times:,.1f} times as long"

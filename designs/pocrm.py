@@ -73,6 +73,7 @@ from designs.orderings import NAMES, Ordering, OrderingName, broken_pair, named_
 from escalation.decision import Decisions, Reason, moves
 from escalation.design import Design, Parameters, SafetyProperty, Setting
 from escalation.errors import DesignError
+from escalation.partial_order import within_reach
 from escalation.regimens import Regimen
 from escalation.tally import Bools, Floats, Indices, Tally
 
@@ -444,12 +445,7 @@ class Pocrm(Design[PocrmParameters]):
         """Regimens that may be treated next: (S, K)."""
         if not self.parameters.no_skipping:
             return np.ones(tally.n.shape, dtype=bool)
-        grid, here = self.grid, tally.current
-        known = (tally.n > 0) @ grid.at_most.T.astype(np.float32) > 0  # at or below a regimen that was tried
-        known[np.arange(tally.rows), here] = True
-        near: Bools = known | (known @ grid.predecessors.astype(np.float32) > 0)
-        both = (grid.dose_of > grid.dose_of[here][:, None]) & (grid.frequency_of > grid.frequency_of[here][:, None])
-        return near & ~both
+        return within_reach(tally, self.grid)
 
     # selecting ------------------------------------------------------------------------------------
 

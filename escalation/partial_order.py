@@ -7,7 +7,8 @@ from itertools import combinations_with_replacement
 
 import numpy as np
 
-from escalation.tally import Bools, Floats
+from escalation.regimens import RegimenGrid
+from escalation.tally import Bools, Floats, Tally
 
 _CHUNK = 4_000
 """Rows fitted at a time; bounds the memory."""
@@ -91,3 +92,16 @@ def _fitted(values: Floats, weights: Floats, shape: tuple[int, int]) -> Floats:
         rows, remaining = rows[left], remaining[left]
         mass, moment = mass[left] * remaining, moment[left] * remaining
     return fit
+
+
+def within_reach(tally: Tally, grid: RegimenGrid) -> Bools:
+    """Regimens treated next without skipping a level or raising dose and frequency together: (S, K).
+
+    They are at or below a regimen that was tried, or one level above such a one on one axis.
+    """
+    here = tally.current
+    known = (tally.n > 0).astype(np.float32) @ grid.at_most.T.astype(np.float32) > 0
+    known[np.arange(tally.rows), here] = True
+    near: Bools = known | (known.astype(np.float32) @ grid.predecessors.astype(np.float32) > 0)
+    both = (grid.dose_of > grid.dose_of[here][:, None]) & (grid.frequency_of > grid.frequency_of[here][:, None])
+    return near & ~both

@@ -55,6 +55,7 @@ MORE = {
     "waterfall": {"design": {"name": "waterfall", "cohorts": [4, 3], "full_at": 6}, "truth": GRID},
     "pipe": {"design": {"name": "pipe", "strategy": "sample_size_random"}, "truth": GRID, "max_patients": 12},
     "pocrm": {"design": {"name": "pocrm"}, "truth": GRID, "max_patients": 12},
+    "blrm on the grid": {"design": {"name": "blrm_combination"}, "truth": GRID, "max_patients": 15},
     "expansion": {
         "design": {"name": "three_plus_three", "variant": "V2"},
         "truth": [0.15, 0.3, 0.45],
@@ -139,6 +140,7 @@ def test_exact_and_calendar_on_the_textbook_study(agree, study_of, design, condu
         ("boin on the grid", "certain", {"accrual": {"law": "poisson", "mean_gap_days": 4.0}}),
         ("waterfall", "certain", {"accrual": {"law": "poisson", "mean_gap_days": 4.0}}),
         ("pipe", "certain", {"accrual": {"law": "poisson", "mean_gap_days": 4.0}}),
+        ("blrm on the grid", "windows", {"accrual": {"law": "poisson", "mean_gap_days": 4.0}}),
         ("pocrm", "windows", {"accrual": {"law": "poisson", "mean_gap_days": 4.0}}),
         ("expansion", "certain", {"accrual": {"law": "fixed", "gap_days": 1.5}}),
         (

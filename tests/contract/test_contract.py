@@ -57,6 +57,7 @@ SWITCHES = {
         {"ordering_choice": "randomised", "stage_one_after_dlt": "restart"},
         {"no_skipping": False, "orderings": ("up_columns", "across_rows"), "ordering_prior": (0.3, 0.7)},
     ),
+    "blrm_combination": ({}, {"no_skipping": False, "correlation": -0.3, "overdose_limit": 0.4}),
     "crm": ({}, {"coherent": False}, {"no_skipping": False}),
 }
 
