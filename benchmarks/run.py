@@ -83,6 +83,32 @@ def exact() -> None:
     row("safety proof, BOIN, every reachable state", f"{proof:.2f} s", f"{verify(boin.rule).states:,} decision states")
 
 
+GRID = (
+    ("boin_combination", 60, 3, "boin_get_oc_comb", 1000),
+    ("keyboard_combination", 60, 3, "kb_get_oc_comb", 200),
+    ("waterfall", 60, 3, None, None),
+    ("pipe", 30, 3, "pipe_sim", 50),
+    ("pocrm", 30, 1, "pocrm_sim", 100),
+    ("blrm_combination", 30, 3, None, None),
+)
+"""Design, participants, cohort size, and the peer's figure with its number of trials; the sizes are the peers'."""
+
+
+def grid() -> None:
+    """Designs on five doses by three frequencies, 10,000 trials of one scenario."""
+    base = load("nct05672420")
+    truth = base.truth(base.scenario("s1")).probability
+    for name, size, cohort, peer, peer_trials in GRID:
+        overrides = [f"protocol.max_patients={size}", f"protocol.cohort_size={cohort}", "protocol.expansion=null"]
+        rule = load("nct05672420", design=name, overrides=overrides).protocol.rule
+        seconds = best(lambda rule=rule: sample(rule, truth, 1, 0, 10_000), 1)
+        remark = ""
+        if peer is not None:
+            times = PEERS[peer] * 10_000 / peer_trials / seconds
+            remark = f"R, scaled up from {peer_trials:,} trials, takes {times:,.1f} times as long"
+        row(f"sampled, {rule.design.title}, 5x3 grid, N={size}, 10,000 trials", f"{seconds:.2f} s", remark)
+
+
 def calendar() -> None:
     trials = 3000
     study = load("textbook-5-doses")
@@ -134,6 +160,7 @@ def main() -> None:
     print(f"escalation {__version__}, Python {platform.python_version()}, numpy {np.__version__}\n")
     print("| what | figure | remark |\n|---|---|---|")
     exact()
+    grid()
     calendar()
     start_up()
 

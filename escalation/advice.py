@@ -12,12 +12,13 @@ waits for complete windows they are asked like every other design.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 
 import numpy as np
 
-from escalation.decision import Action, Decisions
+from escalation.decision import Action, Decisions, moves
+from escalation.regimens import RegimenGrid
 from escalation.rule import Rule
 from escalation.tally import Bools, Tally
 from escalation.trial import TrialState
@@ -84,6 +85,13 @@ class Advice:
     memory: tuple[int, ...] = ()
     open_at: tuple[tuple[int, int], ...] = ()
     outlook: tuple[Possibility, ...] = ()
+
+    def drawing(self, regimen: int, current: int, grid: RegimenGrid) -> Advice:
+        """The same advice once its allocation drew a regimen: the action is the one that leads there."""
+        if self.allocation is None or self.action in (Action.STOP, Action.WAIT):
+            return replace(self, regimen=regimen)
+        here, there = np.array([current], dtype=np.int32), np.array([regimen], dtype=np.int32)
+        return replace(self, action=Action(int(moves(here, there, grid.at_most)[0])), regimen=regimen)
 
 
 @dataclass(frozen=True, slots=True)

@@ -333,11 +333,20 @@ class TrialClock:
             if self.queue:
                 self._wait_for_place(today)
             return
-        regimen = self._draw(advice.allocation) if advice.allocation and any(advice.allocation) else advice.regimen
+        if advice.allocation and any(advice.allocation):
+            advice = advice.drawing(self._draw(advice.allocation), self.state.regimen, self.engine.protocol.grid)
         if self.state.stage == "escalation" and advice.action == Action.STOP:
             self.stop_reason = advice.reasons[0]
         self._fold(
-            Decided(today, advice.action.word, regimen, advice.size, advice.reasons, advice.selected, advice.memory)
+            Decided(
+                today,
+                advice.action.word,
+                advice.regimen,
+                advice.size,
+                advice.reasons,
+                advice.selected,
+                advice.memory,
+            )
         )
         self.last_day = max(self.last_day, today)
         if self.state.stage == "closed":

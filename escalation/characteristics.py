@@ -273,6 +273,7 @@ def measure_rows(rows: TrialRows, rule: Rule, truth: Floats, judgement: Judgemen
     below_mtd = (truth < (truth[mtd].min() if mtd.any() else 0.0)) & ~mtd
     measured = {
         "correct_selection": _correct(rows.selected, mtd, rule),
+        "correct_frequencies": _correct_frequencies(rows.selected, mtd, rule) if rule.design.selects_contour else None,
         "selection_within": (rows.selected & near).any(axis=1) if not rule.design.selects_contour else None,
         "selection_above": (rows.selected & above).any(axis=1),
         "selection_below": (rows.selected & below_mtd).any(axis=1) if not rule.design.selects_contour else None,
@@ -289,13 +290,21 @@ def measure_rows(rows: TrialRows, rule: Rule, truth: Floats, judgement: Judgemen
 def _correct(selected: Bools, mtd: Bools, rule: Rule) -> Bools:
     """Trials whose selection is right; for a contour every frequency's at once."""
     if rule.design.selects_contour:
-        shape = (-1, *rule.grid.shape)
-        chosen, right = selected.reshape(shape), mtd.reshape(rule.grid.shape)
-        hit = np.where(right.any(axis=1), (chosen & right).any(axis=2), ~chosen.any(axis=2))
-        return np.asarray(hit.all(axis=1))
+        return np.asarray(_right_at(selected, mtd, rule).all(axis=1))
     if not mtd.any():
         return np.asarray(~selected.any(axis=1))
     return np.asarray((selected & mtd).any(axis=1))
+
+
+def _correct_frequencies(selected: Bools, mtd: Bools, rule: Rule) -> Floats:
+    """Share of the frequencies whose selection is right, in every trial."""
+    return np.asarray(_right_at(selected, mtd, rule).mean(axis=1))
+
+
+def _right_at(selected: Bools, mtd: Bools, rule: Rule) -> Bools:
+    """Frequencies at which a true MTD dose is selected, or none where there is none: (T, F)."""
+    chosen, right = selected.reshape(-1, *rule.grid.shape), mtd.reshape(rule.grid.shape)
+    return np.where(right.any(axis=1), (chosen & right).any(axis=2), ~chosen.any(axis=2))
 
 
 def _measures(over: _Rows, rows: TrialRows, rule: Rule, truth: Floats, judgement: Judgement) -> dict[str, Estimate]:
@@ -308,6 +317,7 @@ def _measures(over: _Rows, rows: TrialRows, rule: Rule, truth: Floats, judgement
     escalation = rows.n.sum(axis=1)
     measured["patients_at_mtd"] = over.ratio((rows.n * mtd).sum(axis=1), escalation)
     measured["patients_above"] = over.ratio((rows.n * above).sum(axis=1), escalation)
+    measured["patients_below"] = over.ratio((rows.n * (~mtd & ~above)).sum(axis=1), escalation)
     measured["dlt_rate"] = over.ratio(rows.dlt.sum(axis=1), escalation)
     chosen = rows.selected.sum(axis=1)
     measured["expected_toxicity_of_selection"] = over.ratio((rows.selected * truth).sum(axis=1), chosen)
@@ -348,6 +358,10 @@ MEASURES: Mapping[str, tuple[str, str]] = {
         "Correct selection (PCS)",
         "share of trials that select a true MTD, or none when there is none",
     ),
+    "correct_frequencies": (
+        "Frequencies selected right",
+        "for a contour: mean share of the frequencies at which a true MTD dose is selected, or rightly none",
+    ),
     "selection_within": ("Selected within the band", "share of trials whose selection lies in target +- the band"),
     "selection_above": ("Selected above the target", "share of trials that select a regimen above the target"),
     "selection_below": ("Selected below the MTD", "share of trials that select a regimen below every true MTD"),
@@ -357,6 +371,10 @@ MEASURES: Mapping[str, tuple[str, str]] = {
     ),
     "patients_at_mtd": ("Patients at the MTD (PCA)", "share of all patients of escalation, pooled over trials"),
     "patients_above": ("Patients above the target", "share of all patients of escalation, pooled over trials"),
+    "patients_below": (
+        "Patients below the MTD",
+        "share of all patients of escalation at regimens that are neither a true MTD nor above the target",
+    ),
     "overdosing_60": ("Risk of overdosing 60 %", "share of trials with more than 60 % of patients above the target"),
     "overdosing_80": ("Risk of overdosing 80 %", "share of trials with more than 80 % of patients above the target"),
     "poor_allocation": ("Poor allocation", "share of trials with fewer than N/K patients at the MTD"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import replace
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -17,7 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from escalation.decision import Action, Decisions, Reason, moves
 from escalation.design import Design
 from escalation.numerics import beta_exceedance_boundary
-from escalation.tally import Bools, Tally
+from escalation.regimens import RegimenGrid
+from escalation.tally import Bools, Counts, Tally
 
 
 class Guard(BaseModel):
@@ -36,7 +37,7 @@ class Guard(BaseModel):
         """The guard in one line."""
 
 
-def _without(decisions: Decisions, forbidden: Bools) -> Decisions:
+def without(decisions: Decisions, forbidden: Bools) -> Decisions:
     """The same decisions, randomised allocations no longer drawing the forbidden regimens (S, K)."""
     if decisions.allocation is None:
         return decisions
@@ -45,15 +46,36 @@ def _without(decisions: Decisions, forbidden: Bools) -> Decisions:
     return replace(decisions, allocation=np.where(total > 0, share / np.where(total > 0, total, 1.0), 0.0))
 
 
-def _hold(decisions: Decisions, tally: Tally, rows: Bools, size: int, reason: int) -> Decisions:
-    """Stay at the current regimen in the given rows, with a full cohort."""
+def hold(decisions: Decisions, tally: Tally, rows: Bools, design: Design[Any], reason: int) -> Decisions:
+    """Stay at the current regimen in the given rows, with a full cohort.
+
+    Where the design has eliminated the current regimen, the highest open one below it is treated instead.
+    """
+    if not rows.any():
+        return decisions
+    grid, there = design.grid, tally.current
+    closed = design.eliminated(tally)
+    leave = rows & np.take_along_axis(closed, tally.current[:, None].astype(np.intp), axis=1)[:, 0]
+    if leave.any():
+        there = np.where(leave, highest_open_below(tally, closed, grid), there).astype(np.int32)
     return replace(
         decisions,
-        action=np.where(rows, np.int32(Action.STAY), decisions.action),
-        regimen=np.where(rows, tally.current, decisions.regimen),
-        size=np.where(rows, np.int32(size), decisions.size),
+        action=np.where(rows, moves(tally.current, there, grid.at_most), decisions.action),
+        regimen=np.where(rows, there, decisions.regimen),
+        size=np.where(rows, np.int32(design.setting.cohort_size), decisions.size),
         reason=np.where(rows, np.int32(reason), decisions.reason),
     )
+
+
+def highest_open_below(tally: Tally, closed: Bools, grid: RegimenGrid) -> Counts:
+    """The open regimen at or below the current one with the most levels, the higher dose of equals: (S,).
+
+    The current regimen itself where none is open.
+    """
+    open_below = grid.at_most[:, tally.current].T & ~closed
+    height = (grid.dose_of + grid.frequency_of) * grid.n_doses + grid.dose_of
+    highest = np.argmax(np.where(open_below, height, -1), axis=1)
+    return np.where(open_below.any(axis=1), highest, tally.current).astype(np.int32)
 
 
 class TooToxicAtLowest(Guard):
@@ -178,13 +200,13 @@ class NoSkipping(Guard):
         up_often = often[there] - often[here]
         rows = ~decisions.stops & ((up_dose > 1) | (up_often > 1) | ((up_dose > 0) & (up_often > 0)))
         dose_up, often_up = dose[None, :] - dose[here][:, None], often[None, :] - often[here][:, None]
-        decisions = _without(decisions, (dose_up > 1) | (often_up > 1) | ((dose_up > 0) & (often_up > 0)))
+        decisions = without(decisions, (dose_up > 1) | (often_up > 1) | ((dose_up > 0) & (often_up > 0)))
         if not rows.any():
             return decisions
         step = np.where(up_dose > 0, 1, grid.n_doses)
         shortened = np.where(rows, here + step, there).astype(np.int32)
         closed = np.take_along_axis(design.eliminated(tally), shortened[:, None].astype(np.intp), axis=1)[:, 0]
-        held = _hold(decisions, tally, rows & closed, design.setting.cohort_size, offset)
+        held = hold(decisions, tally, rows & closed, design, offset)
         rows = rows & ~closed
         return replace(
             held,
@@ -217,8 +239,8 @@ class Coherence(Guard):
         high &= tally.cohort_dlt > 0
         rows = (decisions.action == Action.ESCALATE) & high
         lower = design.grid.at_most[:, tally.current].T  # regimens at or below the current one
-        decisions = _without(decisions, high[:, None] & ~lower)
-        return _hold(decisions, tally, rows, design.setting.cohort_size, offset)
+        decisions = without(decisions, high[:, None] & ~lower)
+        return hold(decisions, tally, rows, design, offset)
 
     def describe(self) -> str:
         return f"no escalation after a cohort with a DLT rate of {self.target:g} or more"
@@ -256,7 +278,7 @@ class PermittedIncrements(Guard):
             share = np.where(tally.dlt.sum(axis=1) > 0, self.after_dlt, share)
         # a hair of room, so that 1.5 times 0.1 is not more than 50 percent above it
         over = amount[None, :] > (amount[here] * (1 + share))[:, None] * (1 + 1e-9)
-        decisions = _without(decisions, over)
+        decisions = without(decisions, over)
         beyond = np.take_along_axis(over, there[:, None].astype(np.intp), axis=1)[:, 0] & ~decisions.stops
         if not beyond.any():
             return decisions
@@ -266,7 +288,7 @@ class PermittedIncrements(Guard):
         on_the_way &= height > height[here][:, None]
         shortened = np.argmax(np.where(on_the_way, height * grid.n_doses + grid.dose_of, -1), axis=1).astype(np.int32)
         step = beyond & on_the_way.any(axis=1)
-        held = _hold(decisions, tally, beyond & ~step, design.setting.cohort_size, offset)
+        held = hold(decisions, tally, beyond & ~step, design, offset)
         return replace(
             held,
             regimen=np.where(step, shortened, held.regimen),
@@ -355,10 +377,3 @@ class MaximumSize(Guard):
         return f"stop at {self.limit} evaluable participants" + (
             " (the last cohort may be smaller)" if self.last_cohort == "partial" else ""
         )
-
-
-ListedGuard = Annotated[
-    TooToxicAtLowest | StopAtN | NoSkipping | PermittedIncrements | Coherence | MinimumBeforeSelection,
-    Field(discriminator="guard"),
-]
-"""The guards a study file can list under ``protocol.guards``; the maximum size always comes last."""

@@ -176,7 +176,8 @@ def _make_room(
 
 def settle(state: TrialState, advice: Advice, regimen: int) -> None:
     """Let a decision take effect with the regimen a randomised allocation drew."""
-    state.apply(Decided(0, advice.action.word, regimen, advice.size, advice.reasons, advice.selected, advice.memory))
+    taken = advice.drawing(regimen, state.regimen, state.rule.grid)
+    state.apply(Decided(0, taken.action.word, regimen, taken.size, taken.reasons, taken.selected, taken.memory))
 
 
 def _says(advice: Advice, grid: RegimenGrid) -> str:

@@ -14,7 +14,8 @@ from escalation.design import Design, Parameters, Setting
 from escalation.errors import DesignError, EscalationError, Fault
 from escalation.expansion import Expansion
 from escalation.faults import faults_of
-from escalation.guards import ListedGuard, MaximumSize, MinimumBeforeSelection
+from escalation.guards import MaximumSize, MinimumBeforeSelection
+from escalation.listed_guards import ListedGuard
 from escalation.regimens import Regimen, RegimenGrid
 from escalation.registry import design_class
 from escalation.rule import Rule

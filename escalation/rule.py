@@ -18,6 +18,7 @@ from escalation.decision import TRIAL_REASONS, Decisions, Reason, catalogue_inde
 from escalation.design import Design
 from escalation.errors import EngineError
 from escalation.expansion import Expansion
+from escalation.grid_guards import ExcludeToxic
 from escalation.guards import Coherence, Guard, MaximumSize, MinimumBeforeSelection
 from escalation.regimens import RegimenGrid
 from escalation.tally import Bools, Counts, Tally
@@ -140,6 +141,8 @@ class Rule:
         for guard in self.guards:
             if isinstance(guard, MinimumBeforeSelection):
                 selected = selected & guard.enough(tally)
+            elif isinstance(guard, ExcludeToxic):
+                selected = selected & ~guard.excluded(tally, self.grid)
         return selected
 
     def _selected(self, tally: Tally, reason: Counts) -> Bools:

@@ -53,6 +53,11 @@ MORE = {
     "frequency first": {"design": {"name": "frequency_then_dose", "variant": "V3"}, "truth": GRID},
     "zigzag": {"design": {"name": "three_plus_three_path", "variant": "V2"}, "truth": GRID},
     "contour": {"design": {"name": "three_plus_three_contour"}, "truth": GRID},
+    "boin on the grid": {"design": {"name": "boin_combination"}, "truth": GRID, "max_patients": 15},
+    "waterfall": {"design": {"name": "waterfall", "cohorts": [4, 3], "full_at": 6}, "truth": GRID},
+    "pipe": {"design": {"name": "pipe", "strategy": "sample_size_random"}, "truth": GRID, "max_patients": 12},
+    "pocrm": {"design": {"name": "pocrm"}, "truth": GRID, "max_patients": 12},
+    "blrm on the grid": {"design": {"name": "blrm_combination"}, "truth": GRID, "max_patients": 15},
     "expansion": {
         "design": {"name": "three_plus_three", "variant": "V2"},
         "truth": [0.15, 0.3, 0.45],
@@ -134,6 +139,11 @@ def test_exact_and_calendar_on_the_textbook_study(agree, study_of, design, condu
         ("frequency first", "windows", {"held": {"policy": "turn_away"}}),
         ("zigzag", "stagger", {"accrual": {"law": "fixed", "gap_days": 5.0}, "screen_failure": 0.3}),
         ("contour", "review", {"held": {"policy": "wait", "patience_days": 10}}),
+        ("boin on the grid", "certain", {"accrual": {"law": "poisson", "mean_gap_days": 4.0}}),
+        ("waterfall", "certain", {"accrual": {"law": "poisson", "mean_gap_days": 4.0}}),
+        ("pipe", "certain", {"accrual": {"law": "poisson", "mean_gap_days": 4.0}}),
+        ("blrm on the grid", "windows", {"accrual": {"law": "poisson", "mean_gap_days": 4.0}}),
+        ("pocrm", "windows", {"accrual": {"law": "poisson", "mean_gap_days": 4.0}}),
         ("expansion", "certain", {"accrual": {"law": "fixed", "gap_days": 1.5}}),
         (
             "expansion",

@@ -116,7 +116,7 @@ def test_the_error_of_a_share_is_that_of_a_binomial(three, trials):
 
 def test_measures(three):
     found = characterise(rows_of(three), three, TRUTH, Judgement(0.3)).measures
-    assert set(found) == set(MEASURES)
+    assert set(found) == set(MEASURES) - {"correct_frequencies"}  # of a contour only
     total = [sum(n) for n in N]
     above = [n[2] for n in N]
     expected = {
@@ -133,6 +133,7 @@ def test_measures(three):
         close(found[name], share_and_error(values))
     close(found["patients_at_mtd"], ratio_and_error([n[1] for n in N], total))
     close(found["patients_above"], ratio_and_error(above, total))
+    close(found["patients_below"], ratio_and_error([n[0] for n in N], total))
     close(found["dlt_rate"], ratio_and_error([sum(y) for y in DLT], total))
     close(found["expected_toxicity_of_selection"], ratio_and_error([0.1, 0.3, 0.5, 0, 0.3], [1, 1, 1, 0, 1]))
     bias = [0 / 3 - 0.1, 1 / 6 - 0.3, 1 / 6 - 0.5, 0, 0 / 3 - 0.3]
@@ -317,6 +318,10 @@ def test_a_contour_is_right_when_every_frequency_is(study_of):
     assert found.measures["correct_selection"].value == pytest.approx(1 / 5)
     assert found.measures["selection_above"].value == pytest.approx(2 / 5)  # .34 and .40 are above
     assert "selection_within" not in found.measures
+    # the second trial selects at the frequency that has no acceptable dose, the third and fourth miss one, the last two
+    assert found.measures["correct_frequencies"].value == pytest.approx((1 + 2 / 3 + 2 / 3 + 2 / 3 + 1 / 3) / 5)
+    assert found.measures["patients_at_mtd"].value == pytest.approx(2 / 9)
+    assert found.measures["patients_below"].value == pytest.approx(2 / 9)
     assert found.no_selection.value == pytest.approx(1 / 5)
 
 

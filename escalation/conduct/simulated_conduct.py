@@ -125,8 +125,8 @@ class SimulatedConduct:
         advice, today = advise(state), self.clock.moment.date()
         # where a design randomises, the simulation drew one of the regimens that the advice allows
         drawn = advice.allocation is not None and advice.allocation[decided.regimen] > 0
-        regimen = decided.regimen if drawn else advice.regimen
-        advised = Decided(decided.day, advice.action.word, regimen, advice.size, advice.reasons, advice.selected)
+        taken = advice.drawing(decided.regimen, state.trial_state().regimen, grid) if drawn else advice
+        advised = Decided(decided.day, taken.action.word, taken.regimen, taken.size, taken.reasons, taken.selected)
         made = state.recommendations[recommendation].advice
         if not advice.decides or _form(advised, grid) != _form(decided, grid):
             raise DepartureError(

@@ -81,6 +81,20 @@ SWITCHES = {
         {"boundary": "table", "stop_at": ((2, 3), (3, 9), (5, 18))},
         {"boundary": "none"},
     ),
+    "boin_combination": ({}, {"block": "conduct", "ties": "dose_first"}, {"extra_safe": True, "bound_mtd": True}),
+    "keyboard_combination": ({}, {"ties": "frequency_first", "margin_above": 0.09}, {"decision_key": "next_comb_kb"}),
+    "waterfall": ({}, {"frequency_without_mtd": "next_frequency", "full_at": 6}, {"extra_safe": True}),
+    "pipe": (
+        {},
+        {"constraint": "no_skip", "strategy": "sample_size_random", "stop_certainty": 0.9},
+        {"constraint": "none", "diagonal": True, "candidates": "adjacent", "epsilon": None},
+    ),
+    "pocrm": (
+        {},
+        {"ordering_choice": "randomised", "stage_one_after_dlt": "restart"},
+        {"no_skipping": False, "orderings": ("up_columns", "across_rows"), "ordering_prior": (0.3, 0.7)},
+    ),
+    "blrm_combination": ({}, {"no_skipping": False, "correlation": -0.3, "overdose_limit": 0.4}),
 }
 
 

@@ -133,6 +133,10 @@ def entries(site: BrowserSite, kind: str) -> list[Any]:
     return [entry for entry in site.conduct.ledger.entries(OTHER) if entry.type == kind]
 
 
+AGAIN = "() => [...document.querySelectorAll('button')].find(each => each.innerText.trim() === 'Record')?.click()"
+"""A second click, unless the button is gone by then."""
+
+
 def test_a_double_click_writes_one_row(browser: Browser, ward: Ward) -> None:
     served, site = ward
     context = browser.new_context()
@@ -141,11 +145,9 @@ def test_a_double_click_writes_one_row(browser: Browser, ward: Ward) -> None:
     for gap in (0, 120, 400):
         before = len(entries(site, "deviation"))
         desk.fill(Category="visit", Description=f"with a gap of {gap} ms")
-        button = desk.page.get_by_role("button", name="Record", exact=True)
-        button.dispatch_event("click")
+        desk.page.get_by_role("button", name="Record", exact=True).dispatch_event("click")
         desk.page.wait_for_timeout(gap)
-        if button.count():
-            button.dispatch_event("click")
+        desk.page.evaluate(AGAIN)
         expect(desk.page.get_by_text("Recorded.")).to_be_visible()
         settled(desk.page)
         assert len(entries(site, "deviation")) == before + 1
