@@ -12,6 +12,7 @@ from escalation.decision import Action
 from escalation.regimens import Regimen
 from escalation.report.charts.trials import Followed, Outcome, Taken, cohort_steps, swimmer
 from escalation.ui.conduct_desk import Desk
+from escalation.ui.estimates import estimate_chart
 
 
 def figures(desk: Desk) -> None:
@@ -31,6 +32,7 @@ def figures(desk: Desk) -> None:
     levels = [grid.level(k) for k in range(grid.size)]
     steps = cohort_steps(people, levels, decisions)
     st.altair_chart(steps, alt=f"Level at which each participant was treated. {said}")
+    estimate_chart(desk.state.in_force(), desk.state.trial_state())
 
 
 def followed(state: ConductState) -> list[Followed]:

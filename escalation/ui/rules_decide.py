@@ -13,6 +13,7 @@ from escalation.outcomes import Replay, replay
 from escalation.report.forms import decision_form
 from escalation.study import Study
 from escalation.ui import blocks
+from escalation.ui.estimates import estimate_chart
 from escalation.ui.study_in_hand import file_name
 
 KEY: Final = "outcomes"
@@ -145,4 +146,5 @@ def _answer(study: Study, found: Replay, advice: Advice, form: dict[str, Any]) -
     if rows:
         blocks.table(("regimen", "evaluable", "DLTs", "pending"), rows)
     _estimates(study, form["estimates"])
+    estimate_chart(study, state)
     blocks.trace(study, "decided by the rule itself")

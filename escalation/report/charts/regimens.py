@@ -9,6 +9,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
+from escalation.design import Estimates
 from escalation.regimens import RegimenGrid
 from escalation.report.charts.style import DASHES, DLT, INK, SELECTED, SERIES, SHAPES, TREATED, TRUTH, finished
 from escalation.tally import Bools, Floats
@@ -81,6 +82,54 @@ def dose_toxicity(
     if len(listed) == 1:
         text = alt.Text("DLT probability:Q", format=".0%")
         layers.append(base.mark_text(dy=-12, color=INK, fontSize=12).encode(x=x, y=y, text=text))
+    return finished(alt.layer(*layers).properties(height=height))
+
+
+def estimated_curve(
+    grid: RegimenGrid, found: Estimates, n: Sequence[int], dlt: Sequence[int], target: float, *, height: int = 230
+) -> alt.LayerChart | alt.FacetChart:
+    """What a design believes after the outcomes so far: estimates with their intervals beside the observed rates.
+
+    Parameters
+    ----------
+    found
+        Estimates of one trial; regimens without one are left out.
+    n, dlt
+        (K,) evaluable participants and DLTs; rings are the observed rates, with their counts.
+    """
+    order, said = names(grid), "DLT probability"
+    believed = [
+        {
+            "regimen": order[k],
+            "estimate": float(found.curve[0, k]),
+            "lower": float(found.lower[0, k]),
+            "upper": float(found.upper[0, k]),
+        }
+        for k in range(grid.size)
+        if np.isfinite(found.curve[0, k])
+    ]
+    seen = [
+        {"regimen": order[k], "rate": dlt[k] / n[k], "evaluable": n[k], "said": f"{dlt[k]}/{n[k]}"}
+        for k in range(grid.size)
+        if n[k]
+    ]
+    x = alt.X("regimen:N", sort=order, title=None, scale=alt.Scale(domain=order))
+    y = alt.Y("estimate:Q", title=said, scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%"))
+    base = alt.Chart(pd.DataFrame(believed, columns=["regimen", "estimate", "lower", "upper"])).encode(x=x)
+    rates = alt.Chart(pd.DataFrame(seen, columns=["regimen", "rate", "evaluable", "said"])).encode(x=x)
+    aim = alt.Chart(pd.DataFrame([{"aim": target}]))
+    layers = [
+        aim.mark_rule(color=INK, strokeDash=[4, 4]).encode(y=alt.Y("aim:Q", title=said)),
+        base.mark_rule(color=TRUTH, strokeWidth=3, opacity=0.6).encode(y=alt.Y("lower:Q", title=said), y2="upper:Q"),
+        base.mark_line(color=TRUTH).encode(y=y),
+        base.mark_point(color=TRUTH, filled=True, size=90, opacity=1).encode(
+            y=y, tooltip=["regimen:N", alt.Tooltip("estimate:Q", format=".4f"), "lower:Q", "upper:Q"]
+        ),
+        rates.mark_point(color=DLT, size=170, strokeWidth=2.5).encode(
+            y=alt.Y("rate:Q", title=said), tooltip=["regimen:N", "said:N"]
+        ),
+        rates.mark_text(color=INK, dx=20, fontSize=12).encode(y=alt.Y("rate:Q", title=said), text="said:N"),
+    ]
     return finished(alt.layer(*layers).properties(height=height))
 
 
