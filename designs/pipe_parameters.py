@@ -66,7 +66,11 @@ class PipeParameters(Parameters):
             if (np.diff(median, axis=0) < 0).any() or (np.diff(median, axis=1) < 0).any():
                 raise ValueError("prior_median must not fall with dose or frequency: correct its entries")
         if self.prior_size is not None:
-            size = np.array(self.prior_size) if isinstance(self.prior_size, float) else _matrix(self.prior_size, "size")
+            size = (
+                np.array(self.prior_size)
+                if isinstance(self.prior_size, float)
+                else _matrix(self.prior_size, "prior_size")
+            )
             if (size <= 0).any():
                 raise ValueError("prior_size must be above 0: correct its entries")
         return self
