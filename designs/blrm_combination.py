@@ -26,11 +26,14 @@ Where it departs from the paper:
   above it, and never raises dose and frequency together;
 * at the end the best admissible regimen that was tried is selected.
 
+As published, the rule looks for the target interval and not for the highest safe regimen: when all admissible
+regimens seem to lie below the interval, a lower one can be the likelier to reach it.
+
 References
 ----------
 Neuenschwander B, Matano A, Tang Z, Roychoudhury S, Wandel S, Bailey S (2015) A Bayesian industry approach to
 phase I combination trials in oncology. In: Zhao W, Yang H (eds) Statistical Methods in Drug Combination Studies,
-chapter 6, doi:10.1201/b17965-7.
+chapter 6, doi:10.1201/b17965.
 
 Examples
 --------
@@ -167,7 +170,7 @@ class BlrmCombination(Design[BlrmCombinationParameters]):
     name: ClassVar[str] = "blrm_combination"
     title: ClassVar[str] = "BLRM-combination"
     citation: ClassVar[str] = (
-        "Neuenschwander et al. (2015) Statistical Methods in Drug Combination Studies, ch. 6, doi:10.1201/b17965-7"
+        "Neuenschwander et al. (2015) Statistical Methods in Drug Combination Studies, ch. 6, doi:10.1201/b17965"
     )
     Parameters = BlrmCombinationParameters
     any_tally: ClassVar[bool] = True

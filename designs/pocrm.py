@@ -28,7 +28,7 @@ Departures from the paper and its software (R package pocrm 0.13):
 References
 ----------
 Wages NA, Conaway MR, O'Quigley J (2011) Biometrics 67:1555-1563, doi:10.1111/j.1541-0420.2011.01560.x;
-Wages NA, O'Quigley J, Conaway MR (2014) Stat Med 33:569-579, doi:10.1002/sim.5998.
+Wages NA, O'Quigley J, Conaway MR (2014) Stat Med 33:569-579, PMC3947103.
 
 Examples
 --------
@@ -63,15 +63,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self
+from typing import ClassVar
 
 import numpy as np
-from pydantic import Field, model_validator
 
 from designs.crm_model import indifference_skeleton
-from designs.orderings import NAMES, Ordering, OrderingName, broken_pair, named_ordering
+from designs.orderings import Ordering, broken_pair, named_ordering
+from designs.pocrm_parameters import REASONS, Levels, PocrmParameters
 from escalation.decision import Decisions, Reason, moves
-from escalation.design import Design, Parameters, SafetyProperty, Setting
+from escalation.design import Design, SafetyProperty, Setting
 from escalation.errors import DesignError
 from escalation.partial_order import within_reach
 from escalation.regimens import Regimen
@@ -83,83 +83,6 @@ _MOST = 100.0
 """Largest exponent, as in the software."""
 _ROUNDS = 60
 """Most rounds of the search for the exponent; a handful is enough."""
-
-Levels = tuple[tuple[int, int], ...]
-"""An ordering as a study file writes it: pairs of dose level and frequency level."""
-
-
-class PocrmParameters(Parameters):
-    """Parameters of the POCRM."""
-
-    target: float = Field(default=0.30, ge=0.05, le=0.6, description="Target DLT probability, from .05 to .60.")
-    orderings: tuple[OrderingName, ...] = Field(
-        default=NAMES, description="Named orderings of the regimens by toxicity; all six if left out."
-    )
-    further_orderings: tuple[Levels, ...] = Field(
-        default=(),
-        description="The study's own orderings: lists of [dose level, frequency level] from the least toxic regimen to "
-        "the most.",
-    )
-    ordering_prior: tuple[float, ...] | None = Field(
-        default=None,
-        description="Prior probabilities of the orderings, those named first; equal if left out. Orderings that "
-        "coincide on a grid add theirs up.",
-    )
-    skeleton: tuple[float, ...] | None = Field(
-        default=None,
-        description="Prior DLT probabilities along an ordering, increasing; from halfwidth and prior_mtd if left out.",
-    )
-    halfwidth: float = Field(
-        default=0.03, gt=0, description="Half width of the indifference interval around the target of the skeleton."
-    )
-    prior_mtd: int | None = Field(
-        default=None,
-        ge=1,
-        description="Place in an ordering whose prior DLT probability is the target, counted from 1; the middle "
-        "(the lower of two) if left out.",
-    )
-    ordering_choice: Literal["greatest_weight", "randomised"] = Field(
-        default="greatest_weight",
-        description="Decide by the ordering with the greatest weight, or by one drawn with the weights.",
-    )
-    stage_one: OrderingName | Levels = Field(
-        default="up_diagonals",
-        description="The list that is climbed until there are both DLTs and participants without: a named ordering, "
-        "or [dose level, frequency level] of every regimen.",
-    )
-    stage_one_after_dlt: Literal["step_down", "restart"] = Field(
-        default="step_down",
-        description="Where the list goes on while there are only DLTs: one step down, or its first regimen.",
-    )
-    no_skipping: bool = Field(
-        default=True,
-        description="Keep to regimens no more than one level above one that was tried, and never raise dose and "
-        "frequency together.",
-    )
-
-    @model_validator(mode="after")
-    def _usable(self) -> Self:
-        number = len(self.orderings) + len(self.further_orderings)
-        if not number:
-            raise ValueError("orderings: at least 1 is needed: name one or list one")
-        if self.ordering_prior is not None:
-            if len(self.ordering_prior) != number:
-                raise ValueError(
-                    f"ordering_prior has {len(self.ordering_prior)} values for {number} orderings: give one for each"
-                )
-            if min(self.ordering_prior) < 0 or abs(sum(self.ordering_prior) - 1) > 1e-6:
-                raise ValueError("ordering_prior must be probabilities that sum to 1: correct its entries")
-        if self.skeleton is None:
-            if not 0 < self.target - self.halfwidth < self.target + self.halfwidth < 1:
-                raise ValueError(
-                    f"halfwidth {self.halfwidth:g} takes the indifference interval around the target "
-                    f"{self.target:g} out of 0 to 1: lower halfwidth"
-                )
-            return self
-        rising = all(a < b for a, b in zip(self.skeleton, self.skeleton[1:], strict=False))
-        if not (rising and all(0 < p < 1 for p in self.skeleton)):
-            raise ValueError("skeleton must increase from place to place and lie between 0 and 1: correct its entries")
-        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,42 +114,7 @@ class Pocrm(Design[PocrmParameters]):
     )
     Parameters = PocrmParameters
     any_tally: ClassVar[bool] = True
-    reasons: ClassVar[tuple[Reason, ...]] = (
-        Reason(
-            "pocrm.nobody_yet",
-            "Nobody is evaluable yet: treat the cohort here.",
-            "The rule starts from the first outcomes, and nobody has completed the DLT window or had a DLT.",
-        ),
-        Reason(
-            "pocrm.no_dlt_yet",
-            "No DLT so far: go on to the next regimen of the first stage.",
-            "The model cannot be fitted before both a DLT and a participant without one were seen. Until then the "
-            "trial climbs the list of regimens that the protocol sets.",
-        ),
-        Reason(
-            "pocrm.list_ended",
-            "No DLT so far, and the list of the first stage has ended: stay.",
-            "The highest regimen of the list has been reached without any DLT.",
-        ),
-        Reason(
-            "pocrm.only_dlts",
-            "Every evaluable participant had a DLT so far: go back in the list of the first stage.",
-            "The model cannot be fitted before both a DLT and a participant without one were seen. With DLTs only, "
-            "the trial goes back in the list of regimens, at its first regimen it stays.",
-        ),
-        Reason(
-            "pocrm.closest",
-            "This regimen is estimated to be closest to the target: treat it next.",
-            "Under the ordering with the greatest weight, the fitted DLT probability of this regimen is closest to "
-            "the target among the regimens that may be treated.",
-        ),
-        Reason(
-            "pocrm.drawn",
-            "Several regimens can be the closest to the target: one of them is drawn.",
-            "Equally weighted orderings, or orderings drawn by their weights, name different regimens as closest to "
-            "the target. One is drawn with the probabilities the decision carries.",
-        ),
-    )
+    reasons: ClassVar[tuple[Reason, ...]] = REASONS
 
     def __init__(self, parameters: PocrmParameters, setting: Setting) -> None:
         super().__init__(parameters, setting)

@@ -138,6 +138,14 @@ def test_decide_on_the_grid_and_on_the_frequency_axis():
     assert form("decide", "nct07212335", "--outcomes", "1.1NNN")["next"] == axis["next"]
 
 
+def test_decide_names_every_regimen_that_can_be_drawn():
+    asked = ("decide", "textbook-grid-3x3", "--design", "pipe", "--outcomes", "1.1NNN")
+    assert "level 2.1 with probability 0.5, level 1.2 with probability 0.5" in " ".join(run(*asked).split())
+    shares = form(*asked)["allocation"]
+    assert shares[0][1] == shares[1][0] == pytest.approx(0.5)
+    assert "drawn" not in run("decide", "textbook-grid-3x3", "--outcomes", "1.1NNN")
+
+
 def test_the_replayed_sibling_ends_at_its_published_dose():
     declared = form("decide", "nct04014166", "--outcomes", "1NNN 2NNN 3NNT 3NNN")
     assert (declared["action"], declared["selected"]) == ("stop", {"dose": 3, "frequency": 1})

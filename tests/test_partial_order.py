@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.optimize import isotonic_regression
 
-from escalation.partial_order import lower_sets, matrix_isotonic
+from escalation.advice import Advice
+from escalation.decision import Action
+from escalation.partial_order import lower_sets, matrix_isotonic, within_reach
 from escalation.regimens import RegimenGrid
+from escalation.tally import Tally
 
 
 def dykstra(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -73,3 +76,24 @@ def test_rows_do_not_depend_on_each_other():
     whole = matrix_isotonic(values, weights, (2, 3))
     alone = np.concatenate([matrix_isotonic(values[k : k + 1], weights[k : k + 1], (2, 3)) for k in (0, 4_000, 9_000)])
     assert whole[[0, 4_000, 9_000]] == pytest.approx(alone, abs=1e-12)
+
+
+def test_within_reach_neither_skips_nor_raises_both():
+    """Three doses by three frequencies; 1.1 and 2.1 were tried, the trial stands at 1.1 or at 2.1."""
+    grid = RegimenGrid(doses=(1, 2, 3), schedules=((0,), (0, 7), (0, 7, 14)))
+    counts = np.zeros((2, 9), int)
+    counts[:, [0, 1]] = 3
+    reach = within_reach(Tally.of(n=counts, dlt=0 * counts, current=[0, 1]), grid)
+    levels = [[grid.level(int(k)) for k in np.flatnonzero(row)] for row in reach]
+    assert levels[0] == ["1.1", "2.1", "3.1", "1.2"]  # 2.2 would raise both from 1.1
+    assert levels[1] == ["1.1", "2.1", "3.1", "1.2", "2.2"]
+
+
+def test_a_drawn_regimen_names_its_own_action():
+    grid = RegimenGrid(doses=(1, 2, 3), schedules=((0,), (0, 7)))
+    advice = Advice(Action.ESCALATE, 1, 3, ("pipe.drawn",), decides=True, allocation=(0.25, 0.25, 0, 0.25, 0.25, 0))
+    drawn = {k: advice.drawing(k, 1, grid).action for k in (0, 1, 3, 4)}
+    assert drawn == {0: Action.DE_ESCALATE, 1: Action.STAY, 3: Action.ESCALATE, 4: Action.ESCALATE}
+    assert advice.drawing(3, 1, grid).regimen == 3
+    stopped = Advice(Action.STOP, 1, 0, ("pipe.no_admissible",), allocation=(0.0,) * 6)
+    assert stopped.drawing(1, 1, grid).action == Action.STOP

@@ -45,7 +45,12 @@ def advice_form(state: ConductState, on: date | None = None) -> dict[str, Any]:
         return dict(grid.regimen(regimen)._asdict())
 
     treats = advice.action.word in ("escalate", "stay", "de_escalate")
+    drawn = {}
+    if treats and advice.allocation is not None:  # a design that draws leaves the draw to whoever conducts the trial
+        shares = [(k, share) for k, share in enumerate(advice.allocation) if share > 0]
+        drawn = {"allocation": [{**level(k), "probability": share} for k, share in shares]}
     return {
+        **drawn,
         "action": advice.action.word,
         "next": level(advice.regimen) if treats else None,
         "size": advice.size,

@@ -13,6 +13,7 @@ from escalation.calendar import CalendarEngine
 from escalation.conduct import records as r
 from escalation.conduct.decisions import advice_form, advise
 from escalation.conduct.state import conduct_state, proposal_hash
+from escalation.decision import Action
 from escalation.registry import design_names
 from escalation.study import Study, validate
 
@@ -151,7 +152,10 @@ def told(log: Log, event: Any, state: fold.TrialState) -> None:
 
 
 def decided(log: Log, event: fold.Decided, study: Study) -> None:
-    """Snapshot, recommendation, committee and signature of a simulated decision, as conduct gives them."""
+    """Snapshot, recommendation, committee and signature of a simulated decision, as conduct gives them.
+
+    Where the design draws, the committee records the regimen that was drawn.
+    """
     state = conduct_state(log.lines)
     data = {"outcomes": state.outcomes()}
     snapshot = log.add(event.day, r.SnapshotTaken(as_of=state.version, data=data, data_hash="0" * 64))
@@ -159,12 +163,14 @@ def decided(log: Log, event: fold.Decided, study: Study) -> None:
     named = {"snapshot": snapshot, "data_hash": "0" * 64, "study_hash": study.hash, "software": "0"}
     recommendation = log.add(event.day, r.Recommended(**named, advice=advice))
     minutes = {"meeting": "SRC", "attendance": ("all",), "discussion": "as recommended"}
+    drawn = "allocation" in advice
+    level = r.RegimenLevel(**study.protocol.grid.regimen(event.regimen)._asdict())
     committee = log.add(
         event.day,
         r.CommitteeRecorded(
             recommendation=recommendation,
-            action=advice["action"],
-            regimen=advice["next"],
+            action=event.action if drawn else advice["action"],
+            regimen=level if drawn else advice["next"],
             size=advice["size"],
             selected=tuple(advice["selected"]) if advice["action"] == "stop" else (),
             **minutes,
@@ -194,12 +200,13 @@ def replay(study: Study, course: Any) -> int:
                 assert np.array_equal(getattr(recorded, name), getattr(known, name)), name
             advice = advise(state, on(event.day))
             assert advice.decides
-            assert advice.action.word == event.action
-            assert (advice.reasons, advice.selected, advice.memory) == (event.reasons, event.selected, event.memory)
-            if advice.allocation is None:
-                assert (advice.regimen, advice.size) == (event.regimen, event.size)
-            else:
+            # where the design randomises, the simulation drew one of the regimens that the advice allows
+            if advice.allocation is not None and advice.action != Action.STOP:
                 assert advice.allocation[event.regimen] > 0
+                advice = advice.drawing(event.regimen, simulated.regimen, study.protocol.grid)
+            assert advice.action.word == event.action
+            assert (advice.regimen, advice.size) == (event.regimen, event.size)
+            assert (advice.reasons, advice.selected, advice.memory) == (event.reasons, event.selected, event.memory)
             decided(log, event, study)
             decisions += 1
             simulated.apply(event)

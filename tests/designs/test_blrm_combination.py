@@ -135,6 +135,9 @@ def test_exact_and_sampled_agree(agree, study_of):
 
 
 def test_properties_on_every_reachable_state(study_of):
-    proof = verify(study_of({"name": "blrm_combination"}, TRUTH, max_patients=18).protocol.rule)
-    assert {verdict.name for verdict in proof.verdicts if not verdict.holds} == set()
-    assert proof.states > 100
+    """As published, the rule looks for the target interval: when every admissible regimen seems to lie below it, a
+    lower one can be the likelier, so that a further DLT sends the next cohort higher (3.1NNN goes to 1.1, 3.1NNT
+    stays)."""
+    proof = verify(study_of({"name": "blrm_combination"}, TRUTH, max_patients=24).protocol.rule)
+    assert {verdict.name for verdict in proof.verdicts if not verdict.holds} == {"coherent"}
+    assert proof.states > 1_000

@@ -195,6 +195,15 @@ def test_a_wrong_number_of_cohorts_is_refused():
         WaterfallParameters(cohorts=(8, 0, 6))
 
 
+def test_two_dlts_in_the_last_cohort_need_not_hold_it_back():
+    """1.1NNN 1.2TTT 1.1NNN 1.1NTT: two of nine are below lambda_e, whatever the last three had, as in BOIN itself.
+
+    The one property of every design that the waterfall breaks on larger grids than the proof below walks.
+    """
+    counts = {"1.1": (9, 2), "1.2": (3, 3)}
+    assert decided(waterfall(full_at=9), 0, counts)[:2] == ("doses_at_this_frequency", "2.1")
+
+
 # engines and properties ---------------------------------------------------------------------------
 
 SMALL = {"name": "waterfall", "cohorts": [4, 3], "full_at": 6}
