@@ -54,6 +54,13 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
+class Chosen:
+    """Some of a few words, in the order chosen."""
+
+    options: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Words:
     """Text."""
 
@@ -116,7 +123,7 @@ class AsWritten:
     """Anything else, written as in a study file."""
 
 
-Kind = Whole | Number | YesNo | Choice | Words | Numbers | Rows | Maybe | Group | OneOf | Several | AsWritten
+Kind = Whole | Number | YesNo | Choice | Chosen | Words | Numbers | Rows | Maybe | Group | OneOf | Several | AsWritten
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +223,8 @@ def _listed(args: tuple[Any, ...]) -> Kind:
         return Numbers()
     if len(inner) == 1 and isinstance(inner[0], Numbers):
         return Rows()
+    if len(inner) == 1 and isinstance(inner[0], Choice):
+        return Chosen(inner[0].options)
     if len(inner) == 1 and isinstance(inner[0], Group | OneOf | Several):
         return Several(inner[0])
     return AsWritten()
@@ -329,6 +338,8 @@ def fits(kind: Kind, value: Any) -> bool:
         return isinstance(value, bool)
     if isinstance(kind, Choice):
         return any(type(value) is type(each) and value == each for each in kind.options)
+    if isinstance(kind, Chosen):
+        return isinstance(value, list) and all(fits(Choice(kind.options), each) for each in value)
     if isinstance(kind, Words):
         return isinstance(value, str)
     if isinstance(kind, Numbers):

@@ -20,6 +20,7 @@ from escalation.ui.blocks import plain
 from escalation.ui.form_kinds import (
     AsWritten,
     Choice,
+    Chosen,
     Field,
     Group,
     Kind,
@@ -41,7 +42,7 @@ from escalation.ui.form_kinds import (
 )
 
 LEFT_OUT: Final = "left out"
-_ENTRIES: Final = (Whole, Number, YesNo, Choice, Words, Numbers, Rows, AsWritten)
+_ENTRIES: Final = (Whole, Number, YesNo, Choice, Chosen, Words, Numbers, Rows, AsWritten)
 _ACROSS: Final = 3
 """Entries beside each other."""
 
@@ -184,6 +185,9 @@ class Form:
             call["args"] = (key, kind, path, before, listed)
             _hold(key, at)
             st.selectbox(label, list(positions), None if at is None else 0, lambda k: _word(listed[k]), **call)
+        elif isinstance(inner, Chosen) and isinstance(value, list):
+            _hold(key, holds)
+            st.multiselect(label, list(inner.options), format_func=_word, **call)
         elif isinstance(inner, Words) and each.key in self.long:
             _hold(key, holds or "")
             st.text_area(label, **call, height="content")

@@ -127,6 +127,8 @@ def test_a_trial_that_cannot_be_simulated_is_refused_with_every_fault():
 # conduct ----------------------------------------------------------------------------------------
 
 
+SHORTENED = {"nct06171906": ["protocol.max_patients=18"]}
+"""A decision after each of 68 participants takes a minute to conduct; after 18 it says the same."""
 CONDUCTED = [name for name in preset_names() if load(name).family != "two_arm"]
 
 
@@ -140,7 +142,7 @@ def test_a_randomised_study_is_not_conducted(conducted):
 
 @pytest.mark.parametrize("preset", CONDUCTED)
 def test_every_preset_is_conducted_to_the_simulated_decisions(conducted, preset):
-    made = load(preset)
+    made = load(preset, overrides=SHORTENED.get(preset, ()))
     simulated = conducted(made, made.scenarios[-1].name, 1, 2)
     actions = decided(simulated)
     assert actions[-1] == "stop"

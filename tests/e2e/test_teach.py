@@ -65,7 +65,7 @@ def test_a_trial_is_run_by_hand_to_its_end_and_a_reload_loses_nothing(page: Page
         run = hand_run(study, " ".join(whole.text.split()[: len(run.cohorts) + 1]), seed)
         expect(page.get_by_test_id("stCode").first).to_contain_text(run.text)
         reason = study.protocol.rule.reason(run.advice.reasons[0])
-        assert page.get_by_text(reason.paragraph).count() == 0
+        expect(page.get_by_text(reason.paragraph)).to_have_count(0)
         right = answer(run)
         assert right.action is not None
         page.get_by_text(ACTION[right.action.word], exact=True).click()

@@ -159,8 +159,10 @@ def test_a_preset_goes_through_the_forms_and_keeps_its_hash(name: str) -> None:
 @pytest.mark.parametrize("name", design_names())
 def test_every_parameter_of_a_registered_design_has_an_entry_and_a_help_text(name: str) -> None:
     for each in fields(design_class(name).Parameters):
-        assert not isinstance(each.kind, AsWritten), each.key
         assert each.help, f"{name}.{each.key} has no description"
+        if each.key == "further_orderings":  # lists of lists of levels are shown as the file writes them
+            continue
+        assert not isinstance(each.kind, AsWritten), each.key
         if each.default is not NOTHING:
             assert fits(each.kind, each.default)
 
