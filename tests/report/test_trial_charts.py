@@ -1,4 +1,4 @@
-"""Figures of one trial say what the records hold, and draw a trial that has not begun."""
+"""Figures say what the records hold, draw a trial that has not begun, and name designs apart."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import json
 import pytest
 
 from escalation.decision import Action
+from escalation.report.charts.comparisons import designs_named
 from escalation.report.charts.style import svg
 from escalation.report.charts.trials import Followed, Suspended, Taken, cohort_steps, swimmer
+from escalation.study import load
 
 PEOPLE = (
     Followed("1", "1", 1, 0, (0, 7), 28, "complete", 28),
@@ -61,3 +63,15 @@ def test_the_steps_follow_the_levels_and_put_a_decision_between_the_participants
 def test_a_trial_that_has_hardly_begun_can_be_drawn(people):
     for chart in (swimmer(people, today=0, last_day=100), cohort_steps(people, ("1", "2"), places=6)):
         assert svg(chart).startswith("<svg")
+
+
+def test_designs_are_named_so_that_they_can_be_told_apart():
+    boin, crm, old, new = (
+        load("textbook-boin").protocol.rule.design,
+        load("textbook-crm").protocol.rule.design,
+        load("textbook-5-doses").protocol.rule.design,
+        load("textbook-5-doses", overrides=["protocol.design.variant=V3"]).protocol.rule.design,
+    )
+    assert designs_named([boin, crm]) == [boin.title, crm.title]
+    assert designs_named([old, new]) == [old.label, new.label]
+    assert designs_named([boin, boin]) == [f"1 {boin.label}", f"2 {boin.label}"]
