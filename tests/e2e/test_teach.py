@@ -91,7 +91,7 @@ def test_a_trial_is_run_by_hand_to_its_end_and_a_reload_loses_nothing(page: Page
     expect(page.get_by_text("The trial has ended.")).to_be_visible()
     page.get_by_text("Show the truth").click()
     expect(page.get_by_text("True MTD", exact=True)).to_be_visible()
-    page.get_by_role("button", name="BOIN").click()
+    page.get_by_role("button", name="BOIN", exact=True).click()
     expect(page.get_by_text("Patient by patient")).to_be_visible()
     settled(page)
     shot(page, "teach-trial-ended")
