@@ -18,7 +18,6 @@ from escalation.report.tables import number
 from escalation.simulate import Simulation, judgement_of
 from escalation.study import preset_names
 from escalation.ui import blocks, command_lines
-from escalation.ui.curves import safe_side
 from escalation.ui.downloads import Files, offer
 
 _NUMBERS = ("patients", "dlts", "duration_days")
@@ -150,7 +149,7 @@ def _selections(comparison: Comparison, place: int, named: Sequence[str]) -> dic
         chart = selection_side_by_side(grid, sides, found[0].true_mtd, height=280)
         st.altair_chart(chart, alt=f"Selection by regimen for {', '.join(named)}")
         return {f"selection {scenario.name}": chart}
-    safe = safe_side(scenario.truth, judgement_of(study))
+    safe = ~judgement_of(study).above(scenario.truth)
     figures: dict[str, Drawn] = {}
     highest = max(float(c.selection.max()) for c in found)
     columns = st.columns(min(len(named), 3))

@@ -14,11 +14,11 @@ from escalation.report.charts.regimens import dose_toxicity, names
 from escalation.report.charts.style import DLT, SELECTED, TREATED, TRUTH
 from escalation.report.one_regimen import response_rows, response_test_line, safety_rows
 from escalation.report.tables import number
+from escalation.shapes import shapes
 from escalation.simulate import Simulation, judgement_of
 from escalation.study import Study
 from escalation.tally import Floats
 from escalation.ui import blocks
-from escalation.ui.curves import safe_side, shapes
 from escalation.ui.engine import (
     BENCHMARK_TRIALS,
     LIVE_TRIALS,
@@ -74,7 +74,8 @@ def _live(study: Study) -> None:
 def _starts(study: Study) -> dict[str, Floats]:
     """Curves to start from: the study's scenarios, then the shapes every study can use."""
     found = {each.name: study.truth(each).probability for each in study.scenarios}
-    return found | {name: make() for name, make in shapes(study.protocol.grid, study.target).items()}
+    named = shapes(study.protocol.grid, study.target)
+    return found | {name[0].upper() + name[1:]: truth for name, truth in named.items()}
 
 
 def _assumed(study: Study) -> Floats:
@@ -268,7 +269,7 @@ def _percent(estimate: Estimate) -> str:
 def _grids(study: Study, truth: Floats, designs: dict[str, Characteristics], best: Benchmark) -> None:
     """The assumed surface and, for every design, what it selects and whom it treats; the line is the MTD contour."""
     grid, judgement = study.protocol.grid, judgement_of(study)
-    safe = safe_side(truth, judgement)
+    safe = ~judgement.above(truth)
     first = next(iter(designs.values()))
     maps = [blocks.grid_map(grid, truth, "Assumed DLT", DLT, marked=first.true_mtd, safe=safe)]
     for title, c in designs.items():

@@ -18,7 +18,6 @@ from escalation.report.tables import number
 from escalation.simulate import ScenarioResult, Simulation, judgement_of
 from escalation.study import Study
 from escalation.ui import blocks, command_lines, one_trial
-from escalation.ui.curves import safe_side
 from escalation.ui.downloads import Files, offer
 
 
@@ -134,7 +133,7 @@ def _regimens(study: Study, result: ScenarioResult) -> dict[str, Drawn]:
         said = ", ".join(f"{grid.label(k)} {c.selection[k]:.1%}" for k in range(grid.size))
         st.altair_chart(chart, alt=f"Selected: {said}, none {c.no_selection.value:.1%}")
         return {f"selection {result.name}": chart}
-    safe = safe_side(result.truth, judgement_of(study))
+    safe = ~judgement_of(study).above(result.truth)
     figures: dict[str, Drawn] = {}
     for where, (title, values) in zip(
         st.columns(3),

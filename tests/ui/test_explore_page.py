@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from escalation.report.tables import number
+from escalation.shapes import shapes
 from escalation.simulate import simulate
 from escalation.study import load
-from escalation.ui.curves import shapes, surface
 from escalation.ui.engine import fitting_designs, truth_text, with_truth, with_values
 
 PAGE = "from escalation.ui.explore_page import page; page()"
@@ -88,17 +87,9 @@ def test_an_unknown_address_falls_back_and_says_so():
 @pytest.mark.parametrize("name", ["textbook-5-doses", "nct05672420", "nct07212335"])
 def test_every_shape_is_a_truth_of_the_regimens(name):
     study = load(name)
-    for make in shapes(study.protocol.grid, study.target).values():
-        truth = make()
+    for truth in shapes(study.protocol.grid, study.target).values():
         assert truth.shape == (study.protocol.grid.size,)
         assert with_truth(study, truth).truth(with_truth(study, truth).scenarios[0]).probability == pytest.approx(truth)
-
-
-def test_a_surface_meets_the_target_where_it_is_asked_to():
-    grid = load("nct05672420").protocol.grid
-    p = surface(grid, 0.3, 2, 1, 0.7, 0.4)
-    assert p[grid.n_doses + 2] == pytest.approx(0.3)
-    assert all(p[low] <= p[high] for low, high in np.argwhere(grid.predecessors))
 
 
 def test_designs_that_do_not_fit_the_regimens_are_not_offered():
