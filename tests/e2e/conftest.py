@@ -16,13 +16,20 @@ from tests.e2e.ward import OTHER, BrowserSite, ServedByHand, Ward
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Without a browser these stories are skipped with the reason; where CI is set they fail instead."""
-    if CHROMIUM is None and not os.environ.get("CI"):
-        for item in items:
-            if "tests/e2e" in str(item.path):
-                item.add_marker(
-                    pytest.mark.skip(reason="no Chromium here: install it, for example apt-get install chromium")
-                )
+    """Without a browser these stories are skipped with the reason; where CI is set they fail instead.
+
+    What the browser did not show in time is looked at once more, and counted as a rerun: a busy machine
+    redraws late. What the records hold is asserted once.
+    """
+    late = pytest.mark.flaky(reruns=1, only_rerun=[r"playwright\._impl", "Locator expected"])
+    for item in items:
+        if "tests/e2e" not in str(item.path):
+            continue
+        item.add_marker(late)
+        if CHROMIUM is None and not os.environ.get("CI"):
+            item.add_marker(
+                pytest.mark.skip(reason="no Chromium here: install it, for example apt-get install chromium")
+            )
 
 
 @pytest.fixture(scope="session")

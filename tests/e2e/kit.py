@@ -12,11 +12,13 @@ from urllib.error import URLError
 from urllib.parse import quote
 from urllib.request import urlopen
 
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import Locator, Page, expect
 
 CHROMIUM = next(
     (p for p in ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome") if Path(p).exists()), None
 )
+expect.set_options(timeout=20_000)  # a machine busy with the other tests redraws slowly
+
 SCREENSHOTS = Path(os.environ.get("ESCALATION_SCREENSHOTS", "screenshots"))
 
 
@@ -64,12 +66,21 @@ class Served:
             self._log.close()
 
 
+STILL = """() => {
+  const app = document.querySelector('[data-testid=stApp]')
+  const idle = app?.getAttribute('data-test-script-state') === 'notRunning'
+  const still = idle && !document.querySelector('[data-stale=true]')
+  window.stillSince = still ? window.stillSince ?? performance.now() : undefined
+  return still && performance.now() - window.stillSince > 200
+}"""
+"""Whether the page has stood still for a while: a click reaches the server, and comes back, in less."""
+
+
 def settled(page: Page) -> None:
-    """Wait until the page has finished running: Streamlit shows no running status and the script is idle."""
+    """Wait until the script is idle, nothing old is left on the page, and it stays so."""
     page.wait_for_selector("h1")
-    page.wait_for_function(
-        "() => document.querySelector('[data-testid=stApp]')?.getAttribute('data-test-script-state') === 'notRunning'"
-    )
+    page.evaluate("() => { window.stillSince = undefined }")
+    page.wait_for_function(STILL)
 
 
 def shot(page: Page, name: str) -> None:

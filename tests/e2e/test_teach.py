@@ -14,7 +14,6 @@ from escalation.teach.patients import patients_of
 from escalation.teach.predictions import answer, moment_of
 from tests.e2e.kit import Served, settled, shot
 
-expect.set_options(timeout=20_000)
 ACTION = {"escalate": "Escalate", "stay": "Stay", "de_escalate": "De-escalate", "wait": "Wait", "stop": "Stop"}
 
 
