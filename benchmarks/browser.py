@@ -9,7 +9,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
 
-from tests.e2e.kit import CHROMIUM, Served, settled
+from tests.e2e.kit import CHROMIUM, Served, settled, slider
 
 WATCHED = (("textbook-boin", "dose 3"), ("textbook-5-doses", "dose 3"), ("nct05672420", "All regimens"))
 WATCH = """
@@ -27,13 +27,13 @@ STILL = """
 """
 
 
-def repaints(page: Page, address: str, slider: str, moves: int) -> list[float]:
+def repaints(page: Page, address: str, name: str, moves: int) -> list[float]:
     """Milliseconds from a key press to the last change of the page, for several presses."""
     page.goto(address)
     settled(page)
     page.wait_for_timeout(3000)
     page.evaluate(WATCH)
-    thumb = page.get_by_role("slider", name=slider).first
+    thumb = slider(page, name).first
     thumb.focus()
     found = []
     for move in range(moves):
@@ -51,12 +51,12 @@ def main() -> None:
         served.start()
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1400, "height": 1000})
-        for study, slider in (
+        for study, name in (
             ("textbook-boin", "dose 3"),
             ("textbook-5-doses", "dose 3"),
             ("nct05672420", "All regimens"),
         ):
-            found = repaints(page, f"{served.url}/explore?study={study}", slider, moves)
+            found = repaints(page, f"{served.url}/explore?study={study}", name, moves)
             print(f"Explore, {study}: median {statistics.median(found):.0f} ms, slowest {max(found):.0f} ms of {moves}")
         browser.close()
         served.stop()

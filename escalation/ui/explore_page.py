@@ -10,7 +10,7 @@ import streamlit as st
 from escalation.benchmark import Benchmark
 from escalation.characteristics import MEASURES, Characteristics, Estimate
 from escalation.regimens import RegimenGrid
-from escalation.report.charts.regimens import dose_toxicity, names
+from escalation.report.charts.regimens import names
 from escalation.report.charts.style import DLT, SELECTED, TREATED, TRUTH
 from escalation.report.one_regimen import response_rows, response_test_line, safety_rows
 from escalation.report.tables import number
@@ -19,6 +19,7 @@ from escalation.simulate import Simulation, judgement_of
 from escalation.study import Study
 from escalation.tally import Floats
 from escalation.ui import blocks
+from escalation.ui.curve import MOST, STEP, curve
 from escalation.ui.engine import (
     BENCHMARK_TRIALS,
     LIVE_TRIALS,
@@ -42,7 +43,8 @@ SHOWN: Final = (
 )
 """Measures of the comparison, of those in ``MEASURES``."""
 BEST: Final = TRUTH
-AT_FIRST: Final = ("three_plus_three", "boin", "crm", "boin_combination")
+AT_FIRST: Final = ("three_plus_three", "boin", "crm")
+AT_FIRST_ON_A_GRID: Final = ("three_plus_three", "boin_combination", "waterfall")
 
 
 def page() -> None:
@@ -61,11 +63,11 @@ def page() -> None:
 def _live(study: Study) -> None:
     left, right = st.columns([1, 3], gap="large")
     with left:
-        truth = _assumed(study)
+        truth, sliders = _assumed(study)
         sized, overrides = _size(study)
         compared = _designs(sized)
     with right, blocks.refusals_shown():
-        _results(compared, truth, overrides)
+        _results(compared, truth, sliders, overrides)
 
 
 # what is assumed ----------------------------------------------------------------------------------
@@ -78,20 +80,21 @@ def _starts(study: Study) -> dict[str, Floats]:
     return found | {name[0].upper() + name[1:]: truth for name, truth in named.items()}
 
 
-def _assumed(study: Study) -> Floats:
-    """The sliders, one a regimen, set from the chosen shape until they are moved."""
+def _assumed(study: Study) -> tuple[Floats, list[str]]:
+    """The sliders, one a regimen, set from the chosen shape until they are moved; their values and their keys."""
     grid, starts = study.protocol.grid, _starts(study)
     scope = f"explore:{study.hash[:8]}"
     chosen = st.selectbox("Start from", list(starts), key=f"{scope}:start", persist_state="session")
     values = np.asarray(starts[chosen])
     if grid.axis != "grid":
-        moved = [_slider(f"{scope}:{chosen}:{k}", name, values[k]) for k, name in enumerate(names(grid))]
+        keys = [f"{scope}:{chosen}:{k}" for k in range(grid.size)]
+        moved = [_slider(key, name, value) for key, name, value in zip(keys, names(grid), values, strict=True)]
     else:
-        moved = _grid_sliders(f"{scope}:{chosen}", grid, values)
+        moved, keys = _grid_sliders(f"{scope}:{chosen}", grid, values)
     truth = np.asarray(moved) / 100
     if any(truth[low] > truth[high] + 1e-12 for low, high in np.argwhere(grid.predecessors)):
         st.caption(":material/info: A higher regimen is assumed less toxic than a lower one.")
-    return truth
+    return truth, keys
 
 
 def _slider(key: str, label: str, value: float) -> float:
@@ -99,9 +102,9 @@ def _slider(key: str, label: str, value: float) -> float:
         st.slider(
             label,
             0.0,
-            95.0,
+            MOST,
             float(round(100 * value, 1)),
-            0.5,
+            STEP,
             format="%.1f %%",
             key=key,
             persist_state="session",
@@ -110,19 +113,20 @@ def _slider(key: str, label: str, value: float) -> float:
     )
 
 
-def _grid_sliders(scope: str, grid: RegimenGrid, values: Floats) -> list[float]:
-    """Sliders in tabs, one tab a frequency; all are read whichever tab is open."""
+def _grid_sliders(scope: str, grid: RegimenGrid, values: Floats) -> tuple[list[float], list[str]]:
+    """Sliders in tabs, one tab a frequency; all are read whichever tab is open. Their values and their keys."""
     moved = [0.0] * grid.size
     shift = st.slider(
         "All regimens, odds multiplied by", 0.25, 4.0, 1.0, 0.05, key=f"{scope}:all", persist_state="session"
     )
     odds = values / np.maximum(1 - values, 1e-9) * shift
     shifted = odds / (1 + odds)
+    keys = [f"{scope}:{shift}:{k}" for k in range(grid.size)]
     tabs = st.tabs([f"Frequency {f}" for f in range(1, grid.n_frequencies + 1)])
     for k in range(grid.size):
         with tabs[int(grid.frequency_of[k])]:
-            moved[k] = _slider(f"{scope}:{shift}:{k}", grid.describe(k), float(shifted[k]))
-    return moved
+            moved[k] = _slider(keys[k], grid.describe(k), float(shifted[k]))
+    return moved, keys
 
 
 def _size(study: Study) -> tuple[Study, list[str]]:
@@ -143,6 +147,10 @@ def _size(study: Study) -> tuple[Study, list[str]]:
     return (with_values(study, overrides), overrides) if overrides else (study, overrides)
 
 
+def _at_first(study: Study) -> tuple[str, ...]:
+    return AT_FIRST_ON_A_GRID if study.protocol.grid.axis == "grid" else AT_FIRST
+
+
 def _designs(study: Study) -> dict[str, Study]:
     """The designs compared: the study's own, and those chosen beside it."""
     fitting = fitting_designs(study)
@@ -153,7 +161,7 @@ def _designs(study: Study) -> dict[str, Study]:
     chosen = st.multiselect(
         "Beside the study's design",
         others,
-        default=[name for name in others if name in AT_FIRST],
+        default=[name for name in others if name in _at_first(study)],
         format_func=titles.__getitem__,
         key=f"explore:designs:{own}:{len(others)}",
         persist_state="session",
@@ -165,7 +173,7 @@ def _designs(study: Study) -> dict[str, Study]:
 # what follows ---------------------------------------------------------------------------------------
 
 
-def _results(compared: dict[str, Study], truth: Floats, overrides: list[str]) -> None:
+def _results(compared: dict[str, Study], truth: Floats, sliders: list[str], overrides: list[str]) -> None:
     (own, study), *_ = compared.items()
     grid = study.protocol.grid
     found = {}
@@ -176,7 +184,7 @@ def _results(compared: dict[str, Study], truth: Floats, overrides: list[str]) ->
     if grid.size == 1:
         _monitoring(next(iter(found.values())))
     else:
-        _choice(study, truth, designs)
+        _choice(study, truth, sliders, designs)
     sampled = [title for title, c in designs.items() if not c.exact]
     how = "exact: no Monte Carlo error"
     if sampled:
@@ -210,24 +218,26 @@ def _monitoring(simulation: Simulation) -> None:
         st.caption(blocks.plain(planned))
 
 
-def _choice(study: Study, truth: Floats, designs: dict[str, Characteristics]) -> None:
+def _choice(study: Study, truth: Floats, sliders: list[str], designs: dict[str, Characteristics]) -> None:
     """What designs that choose among regimens do, beside the optimal benchmark."""
     grid = study.protocol.grid
     _headline(next(iter(designs.values())))
+    drawn = st.container()
     most = max(round(c.total_patients.maximum) for c in designs.values())
     best = best_possible(study, truth, most)
     if grid.axis == "grid":
         _grids(study, truth, designs, best)
     else:
-        chart = dose_toxicity(grid, {"assumed": truth}, study.target, within=study.criteria.within)
-        st.altair_chart(chart, alt=f"Assumed DLT probabilities: {truth_text(study, truth)}; target {study.target:g}")
         _selection(grid, designs, best)
     _measures(designs, best.correct_selection, most)
+    with drawn:  # last: an answer to a dragged point is complete before the next is asked for
+        st.caption("Drag a point, or move it with the arrow keys.")
+        curve(f"explore:curve:{study.hash[:8]}", grid, truth, sliders, study.target, study.criteria.within)
 
 
 def _side_by_side(study: Study) -> None:
     """One measure under every scenario of the study, a column a design."""
-    designs = {name: each for name, each in fitting_designs(study).items() if each is study or name in AT_FIRST}
+    designs = {name: each for name, each in fitting_designs(study).items() if each is study or name in _at_first(study)}
     choices = {title: name for name, (title, _) in MEASURES.items()}
     wanted = choices[st.selectbox("Measure", list(choices), key="explore:measure", persist_state="session")]
     found = {name: characteristics(each) for name, each in designs.items()}

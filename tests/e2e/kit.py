@@ -103,9 +103,14 @@ def sign_in(page: Page, served: Served, name: str, password: str, at: str = "/tr
     settled(page)
 
 
+def slider(page: Page, name: str) -> Locator:
+    """A slider of the page; points of a curve can be moved too, but are not sliders of their own."""
+    return page.locator("input[type=range]").and_(page.get_by_role("slider", name=name))
+
+
 def set_slider(page: Page, name: str, value: float) -> None:
     """Move a slider to a value with the keyboard, as somebody without a mouse does."""
-    thumb: Locator = page.get_by_role("slider", name=name)
+    thumb = slider(page, name)
     thumb.focus()
     while abs(float(thumb.input_value()) - value) > 1e-9:
         thumb.press("ArrowRight" if float(thumb.input_value()) < value else "ArrowLeft")

@@ -8,7 +8,7 @@ import sys
 
 from playwright.sync_api import Page, expect
 
-from tests.e2e.kit import Served, set_slider, settled, shot
+from tests.e2e.kit import Served, set_slider, settled, shot, slider
 
 
 def test_a_moved_curve_gives_the_numbers_of_the_command_line(page: Page, served: Served) -> None:
@@ -30,6 +30,50 @@ def test_a_moved_curve_gives_the_numbers_of_the_command_line(page: Page, served:
     for share in expected["selection"][0]:
         expect(selected).to_contain_text(f"{share:.1%}")
     shot(page, "explore-moved")
+
+
+def drag(page: Page, name: str, to: float) -> None:
+    """Drag a point of the curves to a DLT probability, in per cent, as a mouse does."""
+    point = page.get_by_role("slider", name=f"Drag {name}", exact=True)
+    at = point.locator("path").bounding_box()
+    other = page.get_by_text("20%", exact=True).first.bounding_box()
+    higher = page.get_by_text("40%", exact=True).first.bounding_box()
+    assert at is not None
+    assert other is not None
+    assert higher is not None
+    by = (float(point.get_attribute("aria-valuenow") or 0) - to) * (other["y"] - higher["y"]) / 20
+    x, y = at["x"] + at["width"] / 2, at["y"] + at["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    for part in range(1, 11):
+        page.mouse.move(x, y + by * part / 10)
+    page.mouse.up()
+    expect(point).to_have_attribute("aria-valuenow", f"{to:g}")
+    settled(page)
+
+
+def test_a_dragged_point_moves_its_slider_and_every_number(page: Page, served: Served) -> None:
+    page.goto(f"{served.url}/explore?study=textbook-5-doses")
+    settled(page)
+    drag(page, "dose 3", 45)
+    expect(slider(page, "dose 3")).to_have_value("45")
+    printed = page.get_by_text("The same on the command line")
+    printed.click()
+    expect(page.get_by_text('--truth "0.05 0.15 0.45 0.45 0.6"')).to_be_visible()
+    point = page.get_by_role("slider", name="Drag dose 2")
+    point.focus()
+    for _ in range(4):
+        point.press("ArrowDown")
+    expect(page.get_by_text('--truth "0.05 0.13 0.45 0.45 0.6"')).to_be_visible()
+    expect(slider(page, "dose 2")).to_have_value("13")
+    expect(page.get_by_role("alert")).to_have_count(0)
+    shot(page, "explore-dragged")
+    page.goto(f"{served.url}/explore?study=nct05672420")
+    settled(page)
+    drag(page, "4.2", 40)
+    page.get_by_role("tab", name="Frequency 2").click()
+    expect(slider(page, "D, F2")).to_have_value("40")
+    shot(page, "explore-grid-dragged")
 
 
 def test_the_grid_shows_the_contour(page: Page, served: Served) -> None:
