@@ -92,7 +92,7 @@ SWITCHES = {
     "pipe": (
         {},
         {"constraint": "no_skip", "strategy": "sample_size_random", "stop_certainty": 0.9},
-        {"constraint": "none", "diagonal": True, "candidates": "adjacent", "epsilon": None},
+        {"constraint": "none", "diagonal": True, "candidates": "adjacent", "epsilon": None, "alternate": True},
     ),
     "pocrm": (
         {},
