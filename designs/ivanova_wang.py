@@ -69,7 +69,7 @@ from designs.ivanova_wang_parameters import REASONS, IvanovaWangParameters
 from escalation.decision import Action, Decisions, Reason, moves
 from escalation.design import Design, SafetyProperty, Setting
 from escalation.errors import DesignError
-from escalation.numerics import beta_exceedance_boundary
+from escalation.numerics import beta_exceedance_boundary, distinct_rows
 from escalation.partial_order import matrix_isotonic
 from escalation.tally import Bools, Counts, Floats, Tally
 
@@ -254,12 +254,17 @@ class IvanovaWang(Design[IvanovaWangParameters]):
         return cells
 
     def _settled(self, tally: Tally, frequency: Any) -> tuple[Counts, Floats]:
-        """The MTD dose of a searched frequency by the data up to it, from 0, and the estimates there, (S, D)."""
-        up_to = self.grid.frequency_of <= np.asarray(frequency)[:, None]
-        estimate = self._estimates(np.where(up_to, tally.n, 0), np.where(up_to, tally.dlt, 0))
-        at = estimate.reshape(tally.rows, *self.grid.shape)[np.arange(tally.rows), frequency]
+        """The MTD dose of a searched frequency, from 0, and the estimates there, (S, D), by the data up to it."""
+        doses = self.grid.n_doses
+        estimate = np.zeros((tally.rows, doses))
+        for often in np.unique(frequency):
+            rows = np.flatnonzero(frequency == often)
+            known = (often + 1) * doses
+            n, dlt = tally.n[rows, :known], tally.dlt[rows, :known]
+            first, inverse = distinct_rows(np.concatenate([n, dlt], axis=1))  # many trials share their past
+            estimate[rows] = self._estimates(n[first], dlt[first])[inverse, -doses:]
         usable = self._row((tally.n > 0) & ~self.eliminated(tally), frequency)
-        return self._closest(at, usable), at
+        return self._closest(estimate, usable), estimate
 
     def _closest(self, estimate: Floats, usable: Bools) -> Counts:
         """The usable dose closest to the target, from 0; the lowest where none is usable."""
@@ -272,8 +277,10 @@ class IvanovaWang(Design[IvanovaWangParameters]):
         return self._estimates(tally.n, tally.dlt)
 
     def _estimates(self, n: Counts, dlt: Counts) -> Floats:
+        """Isotonic regression over the lowest frequencies, as many as the counts cover."""
         weight: Floats = n.astype(np.float64) + 0.1
-        return matrix_isotonic((dlt + 0.05) / weight, weight, self.grid.shape)
+        shape = (n.shape[1] // self.grid.n_doses, self.grid.n_doses)
+        return matrix_isotonic((dlt + 0.05) / weight, weight, shape)
 
     def eliminated(self, tally: Tally) -> Bools:
         """Regimens whose DLTs reached the elimination boundary, and every regimen at or above one of them."""
