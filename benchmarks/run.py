@@ -87,6 +87,7 @@ GRID = (
     ("boin_combination", 60, 3, "boin_get_oc_comb", 1000),
     ("keyboard_combination", 60, 3, "kb_get_oc_comb", 200),
     ("waterfall", 60, 3, None, None),
+    ("ivanova_wang", 60, 3, None, None),
     ("pipe", 30, 3, "pipe_sim", 50),
     ("pocrm", 30, 1, "pocrm_sim", 100),
     ("blrm_combination", 30, 3, None, None),

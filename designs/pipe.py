@@ -14,7 +14,10 @@ to treat next, the average over all contours how safe a regimen is:
   (``closest``), or all that touch it (``adjacent``);
 * of these the one with the smallest prior and observed sample size is treated next, equally small
   ones are drawn with equal probabilities; ``strategy: sample_size_random`` draws each with
-  probability proportional to the inverse of that size.
+  probability proportional to the inverse of that size;
+* with ``alternate`` the candidates on the other side of the contour than the current regimen go first,
+  so that the trial changes sides wherever it can;
+* regimens listed in ``non_admissible`` are neither treated nor recommended.
 
 At the end every tried, safe regimen closest to the contour from below is recommended: at most one
 dose at each frequency, and often none at some.
@@ -82,6 +85,7 @@ from escalation.decision import Action, Decisions, Reason, moves
 from escalation.design import Design, SafetyProperty, Setting
 from escalation.errors import DesignError
 from escalation.partial_order import lower_sets
+from escalation.regimens import Regimen
 from escalation.tally import Bools, Floats, Tally
 
 _TABLE_SIZE = 60
@@ -140,6 +144,7 @@ class Pipe(Design[PipeParameters]):
         sets = lower_sets(*self.grid.shape)
         self._below = sets[np.argsort(sets.sum(axis=1), kind="stable")]  # the lowest contour first, for ties
         self._log_at_most, self._log_above = self._tables(setting.max_patients or _TABLE_SIZE)
+        self._open = self._not_ruled_out()
 
     def _prior(self) -> tuple[Floats, Floats]:
         parameters, grid = self.parameters, self.grid
@@ -156,6 +161,26 @@ class Pipe(Design[PipeParameters]):
             size = self._of_shape(np.array(given), "prior_size")
         both = np.array([beta_of_median(m, s) for m, s in zip(median.tolist(), size.tolist(), strict=True)])
         return both[:, 0], both[:, 1]
+
+    def _not_ruled_out(self) -> Bools:
+        """(K,) regimens that may be treated at all."""
+        doses, frequencies, found = self.grid.n_doses, self.grid.n_frequencies, np.ones(self.grid.size, dtype=bool)
+        for dose, frequency in self.parameters.non_admissible:
+            if not (1 <= dose <= doses and 1 <= frequency <= frequencies):
+                raise DesignError(
+                    "protocol.design.non_admissible",
+                    f"[{dose}, {frequency}] is not a regimen of this study, with doses 1 to {doses} and frequencies 1 "
+                    f"to {frequencies}",
+                    "give [dose, frequency] levels of the grid",
+                )
+            found[self.grid.index(Regimen(dose, frequency))] = False
+        if not found[self.start]:
+            raise DesignError(
+                "protocol.design.non_admissible",
+                f"regimen {self.grid.level(self.start)} is never to be treated, but the trial starts there",
+                "leave it out, or start elsewhere",
+            )
+        return found
 
     def _of_shape(self, matrix: Floats, name: str) -> Floats:
         if matrix.shape != self.grid.shape:
@@ -182,6 +207,11 @@ class Pipe(Design[PipeParameters]):
             yield "adjacent candidates"
         if parameters.strategy == "sample_size_random":
             yield "randomised"
+        if parameters.alternate:
+            yield "alternating"
+        if parameters.non_admissible:
+            listed = (self.grid.level(self.grid.index(Regimen(*pair))) for pair in parameters.non_admissible)
+            yield f"never at {' '.join(listed)}"
         if parameters.epsilon is None:
             yield "no safety constraint"
 
@@ -216,9 +246,10 @@ class Pipe(Design[PipeParameters]):
         return PipePosterior(np.exp(log_at_most), self._below[mode], 1 - share @ below)
 
     def _safe(self, posterior: PipePosterior) -> Bools:
-        if self.parameters.epsilon is None:
-            return np.ones(posterior.above.shape, dtype=bool)
-        return posterior.above < self.parameters.epsilon
+        """Regimens that are not ruled out and not left out as unsafe: (S, K)."""
+        limit = np.inf if self.parameters.epsilon is None else self.parameters.epsilon
+        safe: Bools = (posterior.above < limit) & self._open
+        return safe
 
     # deciding -------------------------------------------------------------------------------------
 
@@ -226,7 +257,10 @@ class Pipe(Design[PipeParameters]):
         """The least studied admissible regimen next to the modal contour, in every row."""
         posterior = self.posterior(tally)
         admissible = self._allowed(tally) & self._safe(posterior)
-        chances = self._chances(tally, self._candidates(posterior.modal_below, admissible))
+        candidates = self._candidates(posterior.modal_below, admissible)
+        if self.parameters.alternate:
+            candidates = self._other_side(tally, posterior.modal_below, candidates)
+        chances = self._chances(tally, candidates)
         here = np.zeros(chances.shape)
         here[np.arange(tally.rows), tally.current] = 1.0
         nobody = tally.total == 0
@@ -289,6 +323,12 @@ class Pipe(Design[PipeParameters]):
         touching = touches & admissible
         return np.where(touching.any(axis=1, keepdims=True), touching, closest)
 
+    def _other_side(self, tally: Tally, below: Bools, candidates: Bools) -> Bools:
+        """The candidates on the other side of the contour than the current regimen, all where there is none."""
+        here_below = np.take_along_axis(below, tally.current[:, None].astype(np.intp), axis=1)
+        others = candidates & (below != here_below)
+        return np.where(others.any(axis=1, keepdims=True), others, candidates)
+
     def _edge(self, inside: Bools, *, up: bool) -> Bools:
         """Regimens of a set whose neighbours on both axes, upwards or downwards, are outside of it: (S, K)."""
         cells = inside.reshape(-1, *self.grid.shape)
@@ -327,6 +367,8 @@ class Pipe(Design[PipeParameters]):
         promised = []
         if self.parameters.epsilon is not None:
             promised.append(SafetyProperty("never treats a regimen left out as unsafe", self._treats_unsafe))
+        if self.parameters.non_admissible:
+            promised.append(SafetyProperty("never treats a non-admissible regimen", self._treats_ruled_out))
         if self.parameters.constraint == "neighbouring":
             promised.append(SafetyProperty("never moves more than one level on an axis", self._leaps))
         return tuple(promised)
@@ -335,6 +377,10 @@ class Pipe(Design[PipeParameters]):
         there = decisions.regimen[:, None].astype(np.intp)
         unsafe = ~np.take_along_axis(self._safe(self.posterior(tally)), there, axis=1)[:, 0]
         broken: Bools = unsafe & ~decisions.stops & (tally.total > 0)
+        return broken
+
+    def _treats_ruled_out(self, tally: Tally, decisions: Decisions) -> Bools:
+        broken: Bools = ~self._open[decisions.regimen] & ~decisions.stops
         return broken
 
     def _leaps(self, tally: Tally, decisions: Decisions) -> Bools:

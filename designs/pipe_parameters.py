@@ -56,6 +56,14 @@ class PipeParameters(Parameters):
         description="Treat the candidate with the smallest prior and observed sample size, or draw one with "
         "probability proportional to the inverse of it.",
     )
+    alternate: bool = Field(
+        default=False,
+        description="Whether candidates on the other side of the modal contour than the current regimen go first: "
+        "from above the contour down below it, and from below it up above it.",
+    )
+    non_admissible: tuple[tuple[int, int], ...] = Field(
+        default=(), description="Regimens that are never treated or recommended, as [dose, frequency] levels."
+    )
 
     @model_validator(mode="after")
     def _usable(self) -> Self:
@@ -105,7 +113,8 @@ REASONS = (
         "pipe.no_admissible",
         "No regimen that may be treated next is safe: escalation ends.",
         "Every regimen the escalation constraint allows lies above the contour with a probability of epsilon or "
-        "more, averaged over all contours. What was tried and is still safe can be recommended.",
+        "more, averaged over all contours, or is not admissible by the protocol. What was tried and is still safe "
+        "can be recommended.",
         stop="no_admissible",
     ),
     Reason(

@@ -141,7 +141,7 @@ class Design(ABC, Generic[P]):
     """Whether the design chooses among regimens; False for one that watches a single regimen."""
     any_tally: ClassVar[bool] = False
     """Whether the rule is published for any counts, so that a history that departed from it can be decided."""
-    memory_size: ClassVar[int] = 0
+    memory_size: int = 0
     """Number of whole numbers the design keeps from one decision to the next."""
 
     def __init__(self, parameters: P, setting: Setting) -> None:

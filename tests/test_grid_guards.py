@@ -18,7 +18,7 @@ from escalation.tally import Tally
 from escalation.verify import verify
 
 TRUTH = [[0.06, 0.14, 0.28], [0.12, 0.26, 0.42]]
-DESIGNS = ("boin_combination", "keyboard_combination", "waterfall", "pipe", "pocrm")
+DESIGNS = ("boin_combination", "keyboard_combination", "waterfall", "ivanova_wang", "pipe", "pocrm")
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,8 @@ def test_every_rail_at_once_holds_on_every_reachable_state(study_of, name):
     if name == "waterfall":
         guards = [guards[0], guards[3]]
     small = {"cohorts": [4, 3], "full_at": 6} if name == "waterfall" else {}
-    study = study_of({"name": name, **small}, TRUTH, max_patients=21 if small else 12, guards=guards)
+    most = {"waterfall": 21, "ivanova_wang": 18}.get(name, 12)
+    study = study_of({"name": name, **small}, TRUTH, max_patients=most, guards=guards)
     rule = study.protocol.rule
     cleared, exclusion = PredecessorCleared(), ExcludeToxic(target=0.3, certainty=certainty)
 

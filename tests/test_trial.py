@@ -221,6 +221,8 @@ STUDIES: dict[str, tuple[dict[str, Any], list[Any], dict[str, Any]]] = {
     "A+B": ({"name": THREE, "variant": "V2", "expand_by": 4, "expand_up_to": 2, "accept_up_to": 2}, FIVE, {}),
     "path": ({"name": "three_plus_three_path", "variant": "V2"}, GRID, {"close_cohort_when_certain": True}),
     "contour": ({"name": "three_plus_three_contour"}, GRID, {}),
+    "ivanova-wang": ({"name": "ivanova_wang"}, GRID, {"max_patients": 18}),
+    "ivanova-wang, two in a row": ({"name": "ivanova_wang"}, GRID, {"max_patients": 11, "cohort_size": 1}),
     "two stages": (
         {"name": "dose_then_frequency", "variant": "V2", "carry_over": True},
         GRID,

@@ -84,10 +84,15 @@ SWITCHES = {
     "boin_combination": ({}, {"block": "conduct", "ties": "dose_first"}, {"extra_safe": True, "bound_mtd": True}),
     "keyboard_combination": ({}, {"ties": "frequency_first", "margin_above": 0.09}, {"decision_key": "next_comb_kb"}),
     "waterfall": ({}, {"frequency_without_mtd": "next_frequency", "full_at": 6}, {"extra_safe": True}),
+    "ivanova_wang": (
+        {},
+        {"up_and_down": "cumulative", "row_start": "lowest", "ceiling": "tried_below"},
+        {"in_a_row": 4, "ceiling": "none", "elimination_certainty": None},
+    ),
     "pipe": (
         {},
         {"constraint": "no_skip", "strategy": "sample_size_random", "stop_certainty": 0.9},
-        {"constraint": "none", "diagonal": True, "candidates": "adjacent", "epsilon": None},
+        {"constraint": "none", "diagonal": True, "candidates": "adjacent", "epsilon": None, "alternate": True},
     ),
     "pocrm": (
         {},

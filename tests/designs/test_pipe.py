@@ -72,6 +72,10 @@ def case_of(case, exact_prior: bool) -> tuple[Pipe, Tally]:
             "candidates": given["admis"],
             "strategy": {"ss": "sample_size", "ss-random": "sample_size_random"}[given["strategy"]],
             "stop_certainty": given.get("stop"),
+            "alternate": given["alternate"],
+            "non_admissible": [
+                (dose + 1, often + 1) for often, dose in np.argwhere(given.get("non.admissible", np.zeros(n.shape)))
+            ],
         }
     )
     setting = Setting(grid_of(n.shape), cohort_size=given["c"], start=0, max_patients=60)
@@ -93,8 +97,6 @@ def cells(mask: np.ndarray, grid: RegimenGrid) -> list[list[int]]:
 def test_next_regimens_are_those_of_the_package(golden, exact_prior):
     checked = 0
     for case in golden("pipe_design"):
-        if case["input"]["alternate"] or "non.admissible" in case["input"]:  # not offered here
-            continue
         design, tally = case_of(case, exact_prior)
         shown, shape = case["output"], design.grid.shape
         posterior = design.posterior(tally)
@@ -110,7 +112,42 @@ def test_next_regimens_are_those_of_the_package(golden, exact_prior):
             sorted(shown["rpII"]) if shown["rpII"] else None
         )
         checked += 1
-    assert checked == 41
+    assert checked == 45
+
+
+def test_alternating_goes_to_the_other_side_of_the_contour():
+    """The example of the module, contour around 1.1, 2.1 and 1.2: from 1.1 below it, candidates 2.1 and 1.2 below
+    and 2.2 above; alternating takes 2.2, from 2.2 above it 2.1 and 1.2. Without one on the other side nothing changes.
+    """
+    prior = {"prior_median": ((0.1, 0.2), (0.2, 0.4)), "epsilon": None, "diagonal": True}
+    n, dlt = [[3, 0, 0, 0]] * 2, [[1, 0, 0, 0]] * 2
+    tally = Tally.of(n=n, dlt=dlt, current=[0, 3])
+    free, other = pipe((2, 2), **prior), pipe((2, 2), **prior, alternate=True)
+    assert free.posterior(tally).modal_below.tolist() == [[True, True, True, False]] * 2
+    assert free.decide(tally).allocation.tolist() == [[0, 1 / 3, 1 / 3, 1 / 3]] * 2
+    assert other.decide(tally).allocation.tolist() == [[0, 0, 0, 1], [0, 0.5, 0.5, 0]]
+    straight = pipe((2, 2), **prior | {"diagonal": False}, alternate=True)
+    assert straight.decide(tally.take(np.array([0]))).allocation.tolist() == [[0, 0.5, 0.5, 0]]
+
+
+def test_regimens_ruled_out_are_neither_treated_nor_recommended(study_of):
+    ruled_out = ((2, 1), (3, 2))
+    rule = study_of({"name": "pipe", "non_admissible": ruled_out}, TRUTH, max_patients=15).protocol.rule
+    rows = sample(rule, np.ravel(TRUTH), 3, 0, 4_000)
+    closed = [rule.grid.level(k) in ("2.1", "3.2") for k in range(6)]
+    assert not rows.n[:, closed].any()
+    assert not rows.selected[:, closed].any()
+    assert (rows.n.sum(axis=0)[~np.array(closed)] > 0).all()
+    assert "never at 2.1 3.2" in rule.design.label
+    proof = verify(rule)
+    assert {verdict.name: verdict.holds for verdict in proof.verdicts}["pipe.never_treats_a_non_admissible_regimen"]
+
+
+def test_ruling_out_what_does_not_exist_or_the_start_is_refused():
+    with pytest.raises(DesignError, match="not a regimen of this study"):
+        pipe((2, 2), non_admissible=((3, 1),))
+    with pytest.raises(DesignError, match="the trial starts there"):
+        pipe((2, 2), non_admissible=((1, 1),))
 
 
 def test_priors_have_their_median(golden):
@@ -184,9 +221,17 @@ def test_wrong_matrices_are_refused():
 TRUTH = [[0.06, 0.14, 0.28], [0.12, 0.26, 0.42]]
 
 
-@pytest.mark.parametrize("strategy", ["sample_size", "sample_size_random"])
-def test_exact_and_sampled_agree(agree, study_of, strategy):
-    rule = study_of({"name": "pipe", "strategy": strategy}, TRUTH, max_patients=15).protocol.rule
+@pytest.mark.parametrize(
+    "switches",
+    [
+        {"strategy": "sample_size"},
+        {"strategy": "sample_size_random"},
+        {"alternate": True, "non_admissible": [[3, 2]]},
+    ],
+    ids=["least studied", "randomised", "alternating"],
+)
+def test_exact_and_sampled_agree(agree, study_of, switches):
+    rule = study_of({"name": "pipe", **switches}, TRUTH, max_patients=15).protocol.rule
     p = np.ravel(TRUTH)
     agree(sample(rule, p, 7, 0, 20_000), TrialRows.exact(compile_graph(rule), p), rule)
 
