@@ -125,6 +125,7 @@ class RollingSix(Design[RollingSixParameters]):
     citation: ClassVar[str] = "Skolnik et al. (2008) J Clin Oncol 26:190-195, doi:10.1200/JCO.2007.12.7712"
     Parameters = RollingSixParameters
     needs_clock: ClassVar[bool] = True
+    reads_follow_up: ClassVar[bool] = False
     reasons: ClassVar[tuple[Reason, ...]] = (
         Reason(
             "rolling_six.same",

@@ -12,6 +12,7 @@ waits for complete windows they are asked like every other design.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 
@@ -21,7 +22,7 @@ from escalation.decision import Action, Decisions, moves
 from escalation.regimens import RegimenGrid
 from escalation.rule import Rule
 from escalation.tally import Bools, Tally
-from escalation.trial import TrialState
+from escalation.trial import TrialState, tally_of
 
 COHORT_OPEN = "trial.cohort_open"
 OUTCOMES_PENDING = "trial.outcomes_pending"
@@ -106,6 +107,11 @@ class _Verdict:
     memory: tuple[int, ...]
 
 
+def _chosen(selected: Bools) -> tuple[int, ...]:
+    """The regimens marked in a row of a selection."""
+    return tuple(np.flatnonzero(selected).tolist())
+
+
 @dataclass(slots=True)
 class Advisor:
     """Advice under one rule, remembered by state.
@@ -132,13 +138,24 @@ class Advisor:
 
         The day matters only to designs that read follow-up times.
         """
-        if self.by_clock and state.stage == "escalation":
-            return self._by_the_clock(state, day)
+        by_clock = self.by_clock and state.stage == "escalation"
+        if by_clock and self.rule.design.reads_follow_up:
+            return self.advise_all([state], [state.day if day is None else day])[0]
         key = state.key()
         advice = self._known.get(key)
         if advice is None:
-            advice = self._known[key] = self._work_out(state)
+            advice = self.advise_all([state], [state.day])[0] if by_clock else self._work_out(state)
+            self._known[key] = advice
         return advice
+
+    def advise_all(self, states: Sequence[TrialState], days: Sequence[int]) -> list[Advice]:
+        """The advice to trials in escalation, each on its day, of a design asked with windows open.
+
+        The rule is asked once for all of them.
+        """
+        tally = tally_of(states, days)
+        decisions = self.rule.decide(tally)
+        return [self._by_the_clock(state, tally, decisions, row) for row, state in enumerate(states)]
 
     def _work_out(self, state: TrialState) -> Advice:
         if state.stage == "closed":
@@ -177,23 +194,24 @@ class Advisor:
             return Advice(Action.STAY, state.regimen, places, (COHORT_OPEN,), open_at=open_at, outlook=outlook)
         return Advice(Action.WAIT, state.regimen, 0, (OUTCOMES_PENDING,), open_at=open_at, outlook=outlook)
 
-    def _by_the_clock(self, state: TrialState, day: int | None) -> Advice:
+    def _by_the_clock(self, state: TrialState, tally: Tally, decisions: Decisions, row: int) -> Advice:
         """The decision of a design that reads follow-up times, with windows open."""
-        tally = state.tally(day)
-        decisions = self.rule.decide(tally)
-        stops = bool(decisions.stops[0])
-        selected = self.rule.select(tally, decisions.reason) if stops else np.zeros(tally.n.shape, dtype=bool)
-        verdict = self._verdict(decisions, selected, 0, state.regimen)
-        places = state.open_places
+        action, places = Action(int(decisions.action[row])), state.open_places
         open_at = tuple((k, count) for k, count in enumerate(state.pending) if count)
-        reason = self.rule.reasons[int(decisions.reason[0])]
-        retreats = verdict.action == Action.DE_ESCALATE or (stops and not reason.selects)
+        reason = self.rule.reasons[int(decisions.reason[row])]
+        stops = action == Action.STOP
+        retreats = action == Action.DE_ESCALATE or (stops and not reason.selects)
         if places and not retreats:
             return Advice(Action.STAY, state.regimen, places, (COHORT_OPEN,), open_at=open_at)
-        if any(state.pending) and stops and not retreats:
+        if open_at and stops and not retreats:
             return Advice(Action.WAIT, state.regimen, 0, (OUTCOMES_PENDING,), open_at=open_at)
-        if verdict.action == Action.WAIT:
+        if action == Action.WAIT:
             return Advice(Action.WAIT, state.regimen, 0, (reason.code,), open_at=open_at)
+        chosen: tuple[int, ...] = ()
+        if stops:
+            here = slice(row, row + 1)
+            chosen = _chosen(self.rule.select(tally.take(here), decisions.reason[here])[0])
+        verdict = self._verdict(decisions, chosen, row, state.regimen)
         return Advice(
             verdict.action,
             verdict.regimen,
@@ -207,13 +225,13 @@ class Advisor:
         )
 
     @staticmethod
-    def _verdict(decisions: Decisions, selected: Bools, row: int, here: int) -> _Verdict:
+    def _verdict(decisions: Decisions, chosen: tuple[int, ...], row: int, here: int) -> _Verdict:
         action = Action(int(decisions.action[row]))
         return _Verdict(
             action,
             int(decisions.regimen[row]) if action != Action.STOP else here,
             int(decisions.size[row]),
-            tuple(np.flatnonzero(selected[row]).tolist()) if action == Action.STOP else (),
+            chosen if action == Action.STOP else (),
             None if decisions.allocation is None else tuple(decisions.allocation[row].tolist()),
             () if decisions.memory is None else tuple(decisions.memory[row].tolist()),
         )
@@ -279,7 +297,7 @@ class Advisor:
         )
         decisions = self.rule.decide(tally)
         selected = self.rule.select(tally, decisions.reason)
-        verdicts = [self._verdict(decisions, selected, row, state.regimen) for row in range(rows)]
+        verdicts = [self._verdict(decisions, _chosen(selected[row]), row, state.regimen) for row in range(rows)]
         codes = [self.rule.reasons[int(reason)].code for reason in decisions.reason]
         return verdicts, codes, further
 

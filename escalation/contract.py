@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -205,6 +205,24 @@ def _rows(subject: _Subject) -> Iterator[str]:
             return
 
 
+def _follow_up(subject: _Subject) -> Iterator[str]:
+    design, tally = subject.design, subject.tally
+    if design.reads_follow_up or not design.needs_clock:
+        return
+    rows = np.arange(tally.rows)
+    pending = np.zeros_like(tally.n)
+    pending[rows, tally.current] = tally.at_current(tally.n) > tally.at_current(tally.dlt)
+    at = np.where(pending.any(axis=1), tally.current, -1)[:, None].astype(np.int32)
+    dosed = replace(
+        tally, n=tally.n - pending, pending=pending, person_at=at, person_dlt=np.zeros(at.shape, dtype=bool)
+    )
+    early, late = (
+        design.decide(replace(dosed, exposure=share * pending, person_time=share * (at >= 0))) for share in (0.0, 0.9)
+    )
+    if not _same(early, late):
+        yield "decisions depend on how long the pending have been followed, and reads_follow_up is False"
+
+
 def _selection(subject: _Subject) -> Iterator[str]:
     design, tally = subject.design, subject.tally
     selected, grid = design.select(tally), design.grid
@@ -257,6 +275,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("actions match directions", _directions),
     ("pure function", _pure),
     ("rows are independent", _rows),
+    ("follow-up", _follow_up),
     ("selection", _selection),
     ("elimination", _elimination),
     ("decision table", _table),

@@ -137,6 +137,9 @@ class Design(ABC, Generic[P]):
     needs_clock: ClassVar[bool] = False
     """Whether decisions read pending participants and their exposure themselves. Such a design is asked with
     windows open, as soon as somebody waits for a place; without pending participants it must not wait."""
+    reads_follow_up: ClassVar[bool] = True
+    """Of a design that needs the clock: whether decisions depend on how long the pending participants have been
+    followed, and not only on how many there are. Where they do not, decisions are remembered by the counts."""
     chooses_regimen: ClassVar[bool] = True
     """Whether the design chooses among regimens; False for one that watches a single regimen."""
     any_tally: ClassVar[bool] = False

@@ -7,7 +7,7 @@ trial opened; regimens and participants are counted from 0 here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -217,36 +217,20 @@ class TrialState:
 
         Pending participants have been followed up to a day, the latest heard of when None.
         """
-        today = self.day if day is None else day
+        return tally_of([self], [self.day if day is None else day])
+
+    def followed(self, day: int) -> list[tuple[int, float, bool]]:
+        """Participants of escalation with an open window or a DLT: regimen, fraction of the window up to a day or
+        to the DLT, and whether there is a DLT."""
         window = self.rule.design.setting.window
-        exposure = np.zeros((1, len(self.n)))
-        at: list[int] = []
-        time: list[float] = []
-        toxic: list[bool] = []
+        people = []
         for person in self.participants.values():
-            if person.status not in (PENDING, DLT) or person.stage != "escalation":
-                continue
-            regimen, waits = person.regimen, person.status == PENDING
-            until = today if waits or person.resolved is None else person.resolved
-            share = min(max((until - person.enrolled) / window(regimen), 0.0), 1.0)
-            if waits:
-                exposure[0, regimen] += share
-            at.append(regimen)
-            time.append(share)
-            toxic.append(not waits)
-        return Tally(
-            n=np.array([self.n], np.int32),
-            dlt=np.array([self.dlt], np.int32),
-            pending=np.array([self.pending], np.int32),
-            exposure=exposure,
-            current=np.array([self.regimen], np.int32),
-            cohort_n=np.array([self.cohort_n], np.int32),
-            cohort_dlt=np.array([self.cohort_dlt], np.int32),
-            memory=np.array([self.memory], np.int32).reshape(1, -1),
-            person_at=np.array([at], np.int32),
-            person_time=np.array([time]),
-            person_dlt=np.array([toxic], bool),
-        )
+            waits = person.status == PENDING
+            if (waits or person.status == DLT) and person.stage == "escalation":
+                until = day if waits or person.resolved is None else person.resolved
+                share = min(max((until - person.enrolled) / window(person.regimen), 0.0), 1.0)
+                people.append((person.regimen, share, not waits))
+        return people
 
     def earliest_next(self, sentinel_days: int, between_days: int) -> int:
         """First day on which the stagger allows the next participant at the open regimen.
@@ -373,6 +357,31 @@ class TrialState:
 
     def _level(self, regimen: int) -> str:
         return f"level {self.rule.grid.level(regimen)}"
+
+
+def tally_of(states: Sequence[TrialState], days: Sequence[int]) -> Tally:
+    """Trials under one rule as a batch, each as it stands on a day, up to which the pending have been followed."""
+    people = [state.followed(day) for state, day in zip(states, days, strict=True)]
+    most = max(map(len, people))
+    exposure = [[0.0] * len(state.n) for state in states]
+    for row, known in zip(exposure, people, strict=True):
+        for regimen, share, toxic in known:
+            if not toxic:
+                row[regimen] += share
+        known.extend([(-1, 0.0, False)] * (most - len(known)))
+    return Tally(
+        n=np.array([state.n for state in states], np.int32),
+        dlt=np.array([state.dlt for state in states], np.int32),
+        pending=np.array([state.pending for state in states], np.int32),
+        exposure=np.array(exposure),
+        current=np.array([state.regimen for state in states], np.int32),
+        cohort_n=np.array([state.cohort_n for state in states], np.int32),
+        cohort_dlt=np.array([state.cohort_dlt for state in states], np.int32),
+        memory=np.array([state.memory for state in states], np.int32).reshape(len(states), -1),
+        person_at=np.array([[regimen for regimen, _, _ in known] for known in people], np.int32),
+        person_time=np.array([[share for _, share, _ in known] for known in people]),
+        person_dlt=np.array([[toxic for _, _, toxic in known] for known in people], bool),
+    )
 
 
 _FOLD: dict[type[Event], Callable[[TrialState, Any], None]] = {

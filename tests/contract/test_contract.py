@@ -204,6 +204,16 @@ class OpenAboveEliminated(Toy):
         return closed
 
 
+class ReadsFollowUp(Toy):
+    """Says that it only counts the pending, and reads how long they have been followed."""
+
+    needs_clock, reads_follow_up = True, False
+
+    def decide(self, tally):
+        decisions = super().decide(tally)
+        return replace(decisions, size=np.where(tally.exposure.sum(axis=1) > 0.5, 2, decisions.size).astype(np.int32))
+
+
 class BadCode(Toy):
     reasons = (Reason("Up!", "Up.", "It goes up."), END)
 
@@ -218,6 +228,7 @@ class BadCode(Toy):
         (Remembers, "the same tally gets different decisions"),
         (SelectsTwo, "more than one regimen is selected"),
         (OpenAboveEliminated, "a regimen above an eliminated one is open"),
+        (ReadsFollowUp, "depend on how long the pending have been followed"),
         (BadCode, "is not of the form"),
     ],
 )
