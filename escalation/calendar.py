@@ -8,8 +8,10 @@ window therefore counts, and a participant can be enrolled on the day a decision
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from math import log1p
 from typing import Any
 
@@ -45,6 +47,9 @@ INFUSION, TOXICITY, WITHDRAWAL, WINDOW, REVIEW, ARRIVAL, PLACE = range(7)
 
 MOST_ARRIVALS = 100_000
 """Arrivals after which a trial is given up as one that cannot end."""
+
+_TOGETHER = 128
+"""Trials that run side by side so that a design that reads follow-up times is asked for all of them at once."""
 
 
 class _Due(SimPyEvent):
@@ -96,11 +101,13 @@ class TrialClock:
         self.arrival_days: dict[int, int] = {}
         self.reviewing = False
         self.place_due: int | None = None
-        self.finished = self.ending = self.suspended = False
+        self.finished = self.suspended = False
         self.stop_reason = "trial.accrual_ended"  # until escalation ends by its rule
         self.first_day: int | None = None
         self.folded = 0
         self.answered: tuple[int, int, Advice] | None = None
+        self.once_answered: Callable[[], None] | None = None
+        self.by_clock = engine.by_clock  # until escalation ends
         self.last_day = 0
         self.draws = 0
         self.held = _Held()
@@ -109,14 +116,39 @@ class TrialClock:
 
     def run(self) -> Course:
         """Let the trial run to its end."""
+        for _ in self.questions():
+            pass  # the trial asks for itself
+        return self.course()
+
+    def questions(self) -> Iterator[int]:
+        """Let the trial run to its end, pausing on each day its design is to be asked on the follow-up times.
+
+        An answer given by :meth:`answer` in the pause is what the trial would have been told had it asked for itself.
+        """
         self._schedule_arrival(0, 0.0)
         step = self.env.step
         try:
             while not self.finished:
                 step()
+                while self.once_answered is not None:
+                    yield self.today
+                    go_on, self.once_answered = self.once_answered, None
+                    go_on()
         except EmptySchedule:  # nobody comes any more and nothing is open
             pass
         self._mark("", int(self.env.now))
+
+    def answer(self, advice: Advice) -> None:
+        """Tell the trial the advice of the day; it is forgotten as soon as something more happens."""
+        self.answered = (self.folded, self.today, advice)
+
+    @property
+    def today(self) -> int:
+        """The day."""
+        return int(self.env.now)
+
+    def course(self) -> Course:
+        """What the trial leaves behind once it has ended."""
         return Course(
             self.state,
             self.stop_reason,
@@ -155,8 +187,23 @@ class TrialClock:
             self.counts["screen_failures"] += 1
             return
         self._leave_queue(today)
-        if self._by_clock and not self.queue and self.state.open_places <= 0:
-            self._asked_for_a_place(today)
+        if self.by_clock and not self.queue and self.state.open_places <= 0:
+            self._once_asked(partial(self._place_wanted, arrival, today))
+        else:
+            self._received(arrival, today)
+
+    def _place_wanted(self, arrival: int, today: int) -> None:
+        """Somebody arrives and no place is open: the design is asked, and without a review lag decides at once."""
+        if not self.reviewing and self._advice() is not None:
+            if self.engine.protocol.review_lag_days:
+                self._begin_review()
+            else:
+                self._review(None)
+        self._received(arrival, today)
+
+    def _received(self, arrival: int, today: int) -> None:
+        """Enrol an arrival, or let it wait."""
+        scenario = self.engine.scenario
         if not self.queue and self._place_free(today):
             self._enrol(arrival, today, today)
             return
@@ -166,7 +213,7 @@ class TrialClock:
             return
         self.queue.append((arrival, today))
         self._wait_for_place(today)
-        if self._by_clock:
+        if self.by_clock:
             self._consider(today)
 
     def _leave_queue(self, today: int) -> None:
@@ -178,7 +225,8 @@ class TrialClock:
     # places -------------------------------------------------------------------------------
 
     def _earliest(self) -> int:
-        return self.state.earliest_next(self.engine.sentinel_days, self.engine.between_days)
+        engine = self.engine
+        return self.state.earliest_next(engine.sentinel_days, engine.between_days) if engine.staggered else 0
 
     def _place_free(self, today: int) -> bool:
         return not self.reviewing and self.state.open_places > 0 and self._earliest() <= today
@@ -250,9 +298,7 @@ class TrialClock:
             )
 
     def _toxic(self, due: Any) -> None:
-        self.ending = True  # a DLT can end the trial although nobody waits
-        self._outcome(DltObserved(int(self.env.now), due._value))
-        self.ending = False
+        self._outcome(DltObserved(self.today, due._value), ending=True)  # it can end the trial although nobody waits
 
     def _complete(self, due: Any) -> None:
         self._outcome(WindowCompleted(int(self.env.now), due._value))
@@ -262,14 +308,14 @@ class TrialClock:
         self.counts["not_evaluable"] += 1
         self._outcome(NotEvaluable(int(self.env.now), arrival, cause))
 
-    def _outcome(self, event: Event) -> None:
+    def _outcome(self, event: Event, *, ending: bool = False) -> None:
         self._fold(event)
         today = event.day
         self.last_day = max(self.last_day, today)
         if self.state.stage == "closed":
             self.finished = not self.state.anyone_pending
             return
-        self._consider(today)
+        self._consider(today, ending)
         if self.queue:
             self._wait_for_place(today)
 
@@ -281,53 +327,70 @@ class TrialClock:
         self.suspended = False
         if state.size > state.enrolled and not engine.close_when_certain:
             return None  # the cohort is filled first, as published operating characteristics assume
-        advice = self._asked(int(self.env.now)) if self._by_clock else engine.advisor.advise(state)
+        advice = self._asked(int(self.env.now)) if self.by_clock else engine.advisor.advise(state)
         self.suspended = not advice.decides
         return advice if advice.decides else None
 
     def _asked(self, today: int) -> Advice:
         """The advice of the day, asked once until something more happens."""
+        advice = self._answer(today)
+        if advice is None:
+            advice = self.engine.advisor.advise(self.state, today)
+            self.answer(advice)
+        return advice
+
+    def _answer(self, today: int) -> Advice | None:
+        """The advice of the day, None when it was not asked since something last happened."""
         if self.answered is None or self.answered[:2] != (self.folded, today):
-            self.answered = (self.folded, today, self.engine.advisor.advise(self.state, today))
+            return None
         return self.answered[2]
 
-    def _consider(self, today: int) -> None:
-        if not self.reviewing and self._due_for_decision():
-            self.reviewing = True
-            _Due(self.env, self.engine.protocol.review_lag_days, REVIEW, self._review)
+    def _once_asked(self, act: Callable[[], None]) -> None:
+        """Do what the advice of the day is needed for: in a pause of the trial unless the advice is there."""
+        if self.engine.reads_follow_up and self.by_clock and self._answer(self.today) is None:
+            self.once_answered = act
+        else:
+            act()
+
+    def _consider(self, today: int, ending: bool = False) -> None:
+        """See whether a decision is due; ``ending`` when it may be the end of the trial."""
+        if self.by_clock and not self.reviewing and self.state.open_places <= 0 and self._wanted(ending):
+            self._once_asked(partial(self._considered, today, ending))
+        else:
+            self._considered(today, ending)
+
+    def _wanted(self, ending: bool) -> bool:
+        """Whether a decision by the clock is wanted: somebody waits for a place, or the trial may end."""
+        return bool(self.queue) or ending or not self.state.anyone_pending
+
+    def _considered(self, today: int, ending: bool) -> None:
+        if not self.reviewing and self._due_for_decision(ending):
+            self._begin_review()
         self._mark(self._hold_cause(today), today)
 
-    @property
-    def _by_clock(self) -> bool:
-        return self.engine.by_clock and self.state.stage == "escalation"
+    def _begin_review(self) -> None:
+        self.reviewing = True
+        _Due(self.env, self.engine.protocol.review_lag_days, REVIEW, self._review)
 
-    def _due_for_decision(self) -> bool:
+    def _due_for_decision(self, ending: bool) -> bool:
         """Whether a decision can take effect and is wanted now.
 
         A design that reads follow-up times decides on as much follow-up as there is when somebody waits
         for a place. With nobody waiting it is asked only whether the trial ends.
         """
-        if not self._by_clock or self.queue:
+        if not self.by_clock or self.queue:
             return self._advice() is not None
         if self.state.open_places > 0 and not self.engine.close_when_certain:
             return False
-        advice = self._advice() if self.ending or not self.state.anyone_pending else None
+        advice = self._advice() if self._wanted(ending) else None
         return advice is not None and advice.action == Action.STOP
 
-    def _asked_for_a_place(self, today: int) -> None:
-        """Somebody arrives and no place is open: the design is asked, and without a review lag decides at once."""
-        if self.reviewing or self._advice() is None:
-            return
-        if self.engine.protocol.review_lag_days:
-            self.reviewing = True
-            _Due(self.env, self.engine.protocol.review_lag_days, REVIEW, self._review)
-        else:
-            self._review(None)
-
     def _review(self, _: Any) -> None:
-        today = int(self.env.now)
         self.reviewing = False
-        advice = self._advice()
+        self._once_asked(self._decide)
+
+    def _decide(self) -> None:
+        today, advice = self.today, self._advice()
         if advice is None:  # an outcome during the review has re-opened a place or the question
             self._mark(self._hold_cause(today), today)
             if self.queue:
@@ -349,6 +412,7 @@ class TrialClock:
             )
         )
         self.last_day = max(self.last_day, today)
+        self.by_clock = self.by_clock and self.state.stage == "escalation"
         if self.state.stage == "closed":
             self.finished = not self.state.anyone_pending
         self._mark(self._hold_cause(today), today)
@@ -373,7 +437,7 @@ class TrialClock:
             return "held_review"
         if self.state.open_places <= 0:
             # by the clock, the next cohort may open as soon as somebody asks for a place
-            return "held_window" if self.suspended or not self._by_clock else ""
+            return "held_window" if self.suspended or not self.by_clock else ""
         return "held_stagger" if self._earliest() > today else ""
 
     def _mark(self, cause: str, today: int) -> None:
@@ -422,6 +486,7 @@ class CalendarEngine:
         self.rule: Rule = protocol.rule
         self.close_when_certain = protocol.close_cohort_when_certain
         self.sentinel_days, self.between_days = protocol.stagger.sentinel_days, protocol.stagger.between_days
+        self.staggered = self.sentinel_days > 0 or self.between_days > 0
         self.patience = scenario.held.patience_days
         self.drop_out = scenario.drop_out
         self.missed_infusion = scenario.missed_infusion
@@ -431,6 +496,7 @@ class CalendarEngine:
         ]
         self.advisor = Advisor(self.rule, windows_complete=protocol.escalate_when == "windows_complete")
         self.by_clock = self.advisor.by_clock
+        self.reads_follow_up = self.by_clock and self.rule.design.reads_follow_up
         self.schedules = [protocol.grid.schedule(k) for k in range(protocol.grid.size)]
         self.ends: list[int] = truth.ends.tolist()
 
@@ -466,8 +532,7 @@ class CalendarEngine:
         withdrawn, duration = np.zeros(trials, dtype=bool), np.zeros(trials)
         counted = np.zeros((len(_COUNTED), trials))
         people: list[dict[str, Any]] = []
-        for row, numbers in enumerate(numbers_of(seed, self._purposes(), first, trials)):
-            course = self.clock(self, numbers, keep_events=False).run()
+        for row, course in enumerate(self._courses(numbers_of(seed, self._purposes(), first, trials))):
             state = course.state
             n[row], dlt[row] = state.n, state.dlt
             selected[row, list(state.selected)] = True
@@ -482,6 +547,24 @@ class CalendarEngine:
         calendar = Calendar(duration_days=duration, **columns)
         rows = TrialRows.of(n=n, dlt=dlt, selected=selected, reason=reason, calendar=calendar)
         return rows.with_expansion(expansion_n, expansion_dlt, withdrawn), people
+
+    def _courses(self, numbers: Iterable[Numbers]) -> Iterator[Course]:
+        """Simulated trials one after the other; side by side where the design reads follow-up times.
+
+        The design is then asked once for all trials that pause with a question.
+        """
+        clocks = (self.clock(self, each, keep_events=False) for each in numbers)
+        if not self.reads_follow_up:
+            yield from (clock.run() for clock in clocks)
+            return
+        while group := list(islice(clocks, _TOGETHER)):
+            running = [(clock, clock.questions()) for clock in group]
+            while running := [(clock, questions) for clock, questions in running if next(questions, None) is not None]:
+                asking = [clock for clock, _ in running]
+                advice = self.advisor.advise_all([clock.state for clock in asking], [clock.today for clock in asking])
+                for clock, each in zip(asking, advice, strict=True):
+                    clock.answer(each)
+            yield from (clock.course() for clock in group)
 
     def _purposes(self) -> list[Purpose]:
         """What every trial draws numbers for."""

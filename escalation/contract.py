@@ -217,7 +217,10 @@ def _follow_up(subject: _Subject) -> Iterator[str]:
         tally, n=tally.n - pending, pending=pending, person_at=at, person_dlt=np.zeros(at.shape, dtype=bool)
     )
     early, late = (
-        design.decide(replace(dosed, exposure=share * pending, person_time=share * (at >= 0))) for share in (0.0, 0.9)
+        design.decide(
+            replace(dosed, exposure=np.where(pending > 0, share, 0.0), person_time=np.where(at >= 0, share, 0.0))
+        )
+        for share in (0.0, 0.9)
     )
     if not _same(early, late):
         yield "decisions depend on how long the pending have been followed, and reads_follow_up is False"

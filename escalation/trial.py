@@ -246,7 +246,8 @@ class TrialState:
     def apply(self, event: Event) -> None:
         """Fold one event; raises TrialError when it contradicts the trial so far."""
         _FOLD[type(event)](self, event)
-        self.day = max(self.day, event.day)
+        if event.day > self.day:
+            self.day = event.day
 
     def _enrolled(self, event: Enrolled) -> None:
         if self.open_places <= 0:

@@ -9,9 +9,10 @@ loses nobody.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-from escalation.calendar import CalendarEngine, Course, TrialClock
+from escalation.calendar import CalendarEngine, TrialClock
 from escalation.protocol import Protocol
 from escalation.scenario import Scenario
 from escalation.streams import Numbers
@@ -30,13 +31,11 @@ class TwoGroupsClock(TrialClock):
         self.to_treat = engine.treatment
         self.block: list[bool] = []
 
-    def run(self) -> Course:
+    def questions(self) -> Iterator[int]:
         """Let the trial run to its end, and the control group to its planned size unless toxicity stops both."""
-        course = super().run()
+        yield from super().questions()
         while self._control_alone() and self.env.peek() < float("inf"):
             self.env.step()
-        course.last_day = max(course.last_day, self.last_day)
-        return course
 
     def _stopped(self) -> bool:
         return self.state.stage == "closed" and not self.state.selected

@@ -500,6 +500,31 @@ def test_chunks_join_to_the_whole(engine_of):
     assert course.last_day - course.first_day == whole.calendar.duration_days[60]
 
 
+@pytest.mark.parametrize(
+    ("design", "protocol"),
+    [
+        ({"name": "tite_boin"}, {}),
+        ({"name": "tite_crm", "weights": "adaptive", "stop_above": 0.3}, {"cohort_size": 1}),
+        ({"name": "tite_crm"}, {"review_lag_days": 4, "stagger": {"sentinel_days": 7, "between_days": 1}}),
+        ({"name": "tite_boin"}, {"close_cohort_when_certain": True, "evaluability": {"replace": False}}),
+    ],
+)
+@pytest.mark.parametrize("mean_gap_days", [3.0, 15.0])
+def test_trials_that_ask_together_are_the_trials_alone(engine_of, design, protocol, mean_gap_days):
+    """Designs that read follow-up times are asked for many trials at once; each is what it is by itself."""
+    scenario = {**FULL, "accrual": {"law": "poisson", "mean_gap_days": mean_gap_days}}
+    engine = engine_of(design, [0.1, 0.25, 0.4], scenario=scenario, max_patients=18, **protocol)
+    together, people = engine.run(5, 0, 30, records=True)
+    alone = [engine.run(5, trial, 1, records=True) for trial in range(30)]
+    same(together, TrialRows.join([rows for rows, _ in alone]))
+    assert people == [person for _, listed in alone for person in listed]
+    for trial in range(10):
+        course = engine.course(5, trial)  # asks for itself
+        assert course.state.n == together.n[trial].tolist()
+        assert course.counts["held_window"] == together.calendar.held_window[trial]
+        assert course.last_day - course.first_day == together.calendar.duration_days[trial]
+
+
 def test_executors_change_nothing(study_of):
     study = study_of({"name": "boin"}, [0.1, 0.25, 0.4], max_patients=12, scenario=FULL)
     run = {"engine": "calendar", "trials": 300, "seed": 21, "records": True}
