@@ -298,7 +298,7 @@ class GridIntervalDesign(Design[P]):
             usable &= estimate + level < self.selection_bound
         distance = np.where(usable, np.abs(estimate + level - self.parameters.target), np.inf)
         chosen = np.zeros(usable.shape, dtype=bool)
-        found = usable.any(axis=1) & ~self.eliminated(tally)[:, 0]
+        found = usable.any(axis=1) & ~self._reached(tally)[:, 0]
         by_dose = np.argsort(self.grid.dose_of, kind="stable")
         chosen[np.flatnonzero(found), by_dose[np.argmin(distance[:, by_dose], axis=1)[found]]] = True
         return chosen

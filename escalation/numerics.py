@@ -101,25 +101,20 @@ def isotonic(values: Floats, weights: Floats) -> Floats:
     >>> isotonic(np.array([[0.3, 0.1, 0.5]]), np.array([[1.0, 1.0, 0.0]]))
     array([[0.2, 0.2, nan]])
     """
-    values = np.asarray(values, dtype=float)
-    weights = np.asarray(weights, dtype=float)
-    rows, size = values.shape
-    nothing = np.zeros((rows, 1))
-    mass = np.concatenate([nothing, np.cumsum(weights, axis=1)], axis=1)
-    moment = np.concatenate([nothing, np.cumsum(weights * values, axis=1)], axis=1)
-    fit = np.full((rows, size), np.nan)
-    tried = weights > 0
-    for k in range(size):
-        best = np.full(rows, -np.inf)
-        for i in range(k + 1):
-            lowest = np.full(rows, np.inf)
-            for j in range(k, size):
-                block = mass[:, j + 1] - mass[:, i]
-                mean = (moment[:, j + 1] - moment[:, i]) / np.where(block > 0, block, 1.0)
-                lowest = np.where(block > 0, np.minimum(lowest, mean), lowest)
-            best = np.where(np.isfinite(lowest), np.maximum(best, lowest), best)
-        fit[:, k] = np.where(tried[:, k], best, np.nan)
-    return fit
+    # levels first, so that every step runs over whole rows of memory
+    value, weight = (np.ascontiguousarray(np.asarray(each, dtype=float).T) for each in (values, weights))
+    size, rows = weight.shape
+    mass, moment = np.zeros((size + 1, rows)), np.zeros((size + 1, rows))
+    np.cumsum(weight, axis=0, out=mass[1:])
+    np.cumsum(weight * value, axis=0, out=moment[1:])
+    fit = np.full((size, rows), -np.inf)
+    for i in range(size):
+        block = mass[i + 1 :] - mass[i]
+        mean = np.full(block.shape, np.inf)
+        np.divide(moment[i + 1 :] - moment[i], block, out=mean, where=block > 0)
+        lowest = np.minimum.accumulate(mean[::-1], axis=0)[::-1]
+        np.maximum(fit[i:], lowest, out=fit[i:], where=lowest < np.inf)
+    return np.ascontiguousarray(np.where(weight > 0, fit, np.nan).T)
 
 
 def distinct_rows(table: npt.NDArray[np.int32]) -> tuple[Indices, Indices]:

@@ -10,8 +10,9 @@ import numpy as np
 from escalation.regimens import RegimenGrid
 from escalation.tally import Bools, Floats, Tally
 
-_CHUNK = 4_000
-"""Rows fitted at a time; bounds the memory."""
+_CHUNK = 200_000
+"""Products of a row, a regimen and a lower set worked out at a time: so few that they stay in cache and the matrix
+product on one thread, where waiting for another costs many times the work."""
 
 
 @lru_cache(maxsize=64)
@@ -65,17 +66,27 @@ def matrix_isotonic(values: Floats, weights: Floats, shape: tuple[int, int]) -> 
     array([[0.2, 0.2, 0.2, 0.5]])
     """
     values, weights = np.atleast_2d(values).astype(float), np.atleast_2d(weights).astype(float)
+    step = max(1, _CHUNK // lower_sets(*shape).size)
     parts = [
-        _fitted(values[first : first + _CHUNK], weights[first : first + _CHUNK], shape)
-        for first in range(0, len(values), _CHUNK)
+        _fitted(values[first : first + step], weights[first : first + step], shape)
+        for first in range(0, len(values), step)
     ]
     return np.concatenate(parts) if parts else values
 
 
-def _fitted(values: Floats, weights: Floats, shape: tuple[int, int]) -> Floats:
-    sets = lower_sets(*shape)[1:]
-    sets = sets[np.argsort(-sets.sum(axis=1), kind="stable")]  # the largest first: of tied sets argmax takes the first
+@lru_cache(maxsize=64)
+def _largest_first(frequencies: int, doses: int) -> tuple[Bools, Floats]:
+    """The lower sets without the empty one, the largest first, and their members as columns of ones."""
+    sets = lower_sets(frequencies, doses)[1:]
+    sets = sets[np.argsort(-sets.sum(axis=1), kind="stable")]
     members = sets.T.astype(float)
+    for each in (sets, members):
+        each.setflags(write=False)
+    return sets, members
+
+
+def _fitted(values: Floats, weights: Floats, shape: tuple[int, int]) -> Floats:
+    sets, members = _largest_first(*shape)  # of tied sets argmax takes the first
     fit = np.zeros(values.shape)
     rows = np.arange(len(values))
     mass, moment, remaining = weights, weights * values, np.ones(values.shape, dtype=bool)
