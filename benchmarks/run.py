@@ -70,6 +70,8 @@ def exact() -> None:
     compiled("power CRM, 5 doses, N=30", load("textbook-5-doses", design="crm"))
     compiled("BLRM with overdose control, 5 doses, N=30", load("textbook-5-doses", design="blrm"))
     compiled("3+3 dose then frequency, 5x3 grid", load("nct05672420"))
+    overrides = ["protocol.max_patients=30", "protocol.expansion=null"]
+    compiled("BOIN-combination, 5x3 grid, N=30", load("nct05672420", design="boin_combination", overrides=overrides))
     row("BOIN get.oc of R, 10,000 trials of one scenario", f"{PEERS['boin_get_oc']:.1f} s", "peer figure, Monte Carlo")
     truth = textbook.truth(textbook.scenarios[0]).probability
     rule = load("textbook-5-doses", design="boin").protocol.rule
