@@ -36,13 +36,15 @@ CLOSED = "trial.closed"
 class Possibility:
     """One completion of the open outcomes and the decision it leads to.
 
-    ``further`` holds the further DLTs by regimen, in the order of ``Advice.open_at``.
+    ``further`` holds the further DLTs by regimen, in the order of ``Advice.open_at``; ``allocation`` the
+    probabilities with which a design that randomises draws the regimen.
     """
 
     further: tuple[int, ...]
     action: Action
     regimen: int
     selected: tuple[int, ...]
+    allocation: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ class Advice:
     certain
         Whether it can although outcomes or places of the cohort are still open.
     allocation
-        Probabilities over regimens when the design randomises.
+        Probabilities over regimens when the design randomises, None once one of them is drawn.
     memory
         What the design keeps.
     open_at
@@ -92,7 +94,8 @@ class Advice:
         if self.allocation is None or self.action in (Action.STOP, Action.WAIT):
             return replace(self, regimen=regimen)
         here, there = np.array([current], dtype=np.int32), np.array([regimen], dtype=np.int32)
-        return replace(self, action=Action(int(moves(here, there, grid.at_most)[0])), regimen=regimen)
+        action = Action(int(moves(here, there, grid.at_most)[0]))
+        return replace(self, action=action, regimen=regimen, allocation=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +190,7 @@ class Advisor:
                 open_at=open_at,
             )
         outlook = tuple(
-            Possibility(more, verdict.action, verdict.regimen, verdict.selected)
+            Possibility(more, verdict.action, verdict.regimen, verdict.selected, verdict.allocation)
             for more, verdict in zip(further, verdicts, strict=True)
         )
         if places:
@@ -246,10 +249,14 @@ class Advisor:
 
     def _is_retreat(self, state: TrialState, verdict: _Verdict) -> bool:
         """Whether the decision leaves the open regimen downwards, or ends without declaring it or anything above."""
+        order, here = self.rule.grid.at_most, state.regimen
         if verdict.action == Action.STOP:
-            order = self.rule.grid.at_most
-            return not any(order[state.regimen, chosen] for chosen in verdict.selected)
-        return verdict.action == Action.DE_ESCALATE
+            return not any(order[here, chosen] for chosen in verdict.selected)
+        if verdict.action != Action.DE_ESCALATE:
+            return False
+        # a regimen still to be drawn can lie above the one named first
+        drawable = (k for k, share in enumerate(verdict.allocation or ()) if share > 0)
+        return all(order[k, here] and k != here for k in drawable)
 
     def _verdicts(
         self, state: TrialState, open_at: tuple[tuple[int, int], ...], in_cohort: int

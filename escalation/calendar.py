@@ -109,7 +109,6 @@ class TrialClock:
         self.once_answered: Callable[[], None] | None = None
         self.by_clock = engine.by_clock  # until escalation ends
         self.last_day = 0
-        self.draws = 0
         self.held = _Held()
         self.periods: list[tuple[str, int, int]] = []
         self.counts: dict[str, float] = dict.fromkeys(_COUNTED, 0)
@@ -397,7 +396,8 @@ class TrialClock:
                 self._wait_for_place(today)
             return
         if advice.allocation and any(advice.allocation):
-            advice = advice.drawing(self._draw(advice.allocation), self.state.regimen, self.engine.protocol.grid)
+            regimen = self.numbers.regimen(advice.allocation, self.state.cohort - 1)
+            advice = advice.drawing(regimen, self.state.regimen, self.engine.protocol.grid)
         if self.state.stage == "escalation" and advice.action == Action.STOP:
             self.stop_reason = advice.reasons[0]
         self._fold(
@@ -418,15 +418,6 @@ class TrialClock:
         self._mark(self._hold_cause(today), today)
         if self.queue:
             self._wait_for_place(today)
-
-    def _draw(self, allocation: tuple[float, ...]) -> int:
-        number = self.numbers.at("allocation", self.draws) * sum(allocation)
-        self.draws += 1
-        for regimen, share in enumerate(allocation):
-            number -= share
-            if number < 0:
-                return regimen
-        return max(k for k, share in enumerate(allocation) if share > 0)
 
     # what holds accrual -------------------------------------------------------------------
 

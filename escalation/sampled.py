@@ -10,7 +10,7 @@ from escalation.errors import EngineError
 from escalation.numerics import distinct_rows
 from escalation.results import TrialRows
 from escalation.rule import Rule
-from escalation.streams import tolerances, uniforms
+from escalation.streams import BLOCK, drawn, tolerances, uniforms
 from escalation.tally import Floats, Tally
 
 
@@ -43,7 +43,7 @@ def sample(rule: Rule, probability: Floats, seed: int, first: int, trials: int) 
     regimens, most = rule.grid.size, rule.max_patients
     extra = rule.expansion.size if rule.expansion else 0
     tolerance = tolerances(seed, first, trials, most + extra)
-    drawn = np.zeros(trials, np.int32)  # cohorts decided, the key of randomised allocations
+    decided = np.zeros(trials, np.int32)  # cohorts, the key of randomised allocations
     n = np.zeros((trials, regimens), np.int32)
     dlt = np.zeros((trials, regimens), np.int32)
     regimen = np.full(trials, rule.start, np.int32)
@@ -72,12 +72,12 @@ def sample(rule: Rule, probability: Floats, seed: int, first: int, trials: int) 
         going = ~over
         rows = open_rows[going]
         regimen[rows], size[rows] = (
-            _allocate(decisions.take(going), seed, first, trials, rows, drawn),
+            _allocate(decisions.take(going), seed, first, trials, rows, decided),
             decisions.size[going],
         )
         if decisions.memory is not None:
             memory[rows] = decisions.memory[going]
-        drawn[rows] += 1
+        decided[rows] += 1
         open_rows = rows
     if open_rows.size:
         raise EngineError(f"{rule.design.title} did not end within {most} participants; correct its decide()")
@@ -86,16 +86,15 @@ def sample(rule: Rule, probability: Floats, seed: int, first: int, trials: int) 
 
 
 def _allocate(
-    decisions: Decisions, seed: int, first: int, trials: int, rows: np.ndarray, drawn: np.ndarray
+    decisions: Decisions, seed: int, first: int, trials: int, rows: np.ndarray, decided: np.ndarray
 ) -> np.ndarray:
     """The regimen of the next cohort; randomised allocations are drawn from their own stream."""
     if decisions.allocation is None:
         return decisions.regimen
-    step = int(drawn[rows].max(initial=0))
-    numbers = uniforms(seed, "allocation", step // 64, first, trials)[rows, step % 64]
+    step = int(decided[rows].max(initial=0))
+    numbers = uniforms(seed, "allocation", step // BLOCK, first, trials)[rows, step % BLOCK]
     share = decisions.allocation
-    chosen = (np.cumsum(share, axis=1) <= numbers[:, None] * share.sum(axis=1, keepdims=True)).sum(axis=1)
-    return np.where(share.sum(axis=1) > 0, np.minimum(chosen, share.shape[1] - 1), decisions.regimen).astype(np.int32)
+    return np.where(share.any(axis=1), drawn(share, numbers), decisions.regimen).astype(np.int32)
 
 
 def _expand(rule: Rule, results: TrialRows, probability: Floats, tolerance: Floats) -> TrialRows:

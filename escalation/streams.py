@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from escalation.tally import Floats
+from escalation.tally import Counts, Floats
 
 BLOCK = 64
 """Arrivals whose numbers are drawn together."""
@@ -67,6 +67,31 @@ def tolerances(seed: int, first: int, replicates: int, participants: int) -> Flo
     return np.concatenate(blocks, axis=1)[:, :participants]
 
 
+def drawn(shares: Floats, numbers: Floats) -> Counts:
+    """Which regimen each number draws: the first whose cumulated probability exceeds it.
+
+    Parameters
+    ----------
+    shares
+        (S, K) probabilities of the regimens, in any unit; every row has a positive one.
+    numbers
+        (S,) uniform numbers from 0 to below 1.
+
+    Returns
+    -------
+    (S,) regimens counted from 0, each with a positive probability.
+
+    Examples
+    --------
+    >>> drawn(np.array([[0.0, 0.5, 0.5, 0.0]]), np.array([0.7])).tolist()
+    [2]
+    """
+    cumulated = np.cumsum(shares, axis=1)
+    below = (cumulated <= numbers[:, None] * cumulated[:, -1:]).sum(axis=1)
+    last = shares.shape[1] - 1 - np.argmax(shares[:, ::-1] > 0, axis=1)
+    return np.minimum(below, last).astype(np.int32)
+
+
 @dataclass(slots=True)
 class Numbers:
     """Keyed random numbers of one replicate, fetched in blocks of arrivals."""
@@ -81,16 +106,20 @@ class Numbers:
         key = (purpose, series, block)
         numbers = self._lists.get(key)
         if numbers is None:
-            drawn = uniforms(self.seed, purpose, block, self.replicate, 1, series=series)[0]
-            numbers = self._lists[key] = drawn.tolist()
+            row = uniforms(self.seed, purpose, block, self.replicate, 1, series=series)[0]
+            numbers = self._lists[key] = row.tolist()
         return numbers[place]
+
+    def regimen(self, shares: Sequence[float], decision: int) -> int:
+        """The regimen that a decision, counted from 0, draws with the given probabilities."""
+        return int(drawn(np.array([shares]), np.array([self.at("allocation", decision)]))[0])
 
 
 def numbers_of(seed: int, purposes: Sequence[Purpose], first: int, replicates: int) -> Iterator[Numbers]:
     """The numbers of consecutive replicates; the first block of the named purposes is drawn for many at once."""
     for start in range(first, first + replicates, 256):
         many = min(256, first + replicates - start)
-        drawn = {purpose: uniforms(seed, purpose, 0, start, many) for purpose in purposes}
+        blocks = {purpose: uniforms(seed, purpose, 0, start, many) for purpose in purposes}
         for row in range(many):
-            lists = {(purpose, 0, 0): values[row].tolist() for purpose, values in drawn.items()}
+            lists = {(purpose, 0, 0): values[row].tolist() for purpose, values in blocks.items()}
             yield Numbers(seed, start + row, lists)

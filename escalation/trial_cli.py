@@ -47,12 +47,17 @@ def open_(
     criteria: Annotated[str | None, typer.Option(help="Name of the eligibility criteria.")] = None,
     zone: Annotated[str, typer.Option(help="The site's time zone, for instance Asia/Shanghai.")] = "UTC",
     signatures_needed: Annotated[int, typer.Option(help="Signatures that put a decision in effect.", min=1)] = 1,
+    draw_seed: Annotated[
+        int | None,
+        typer.Option(min=0, max=2**63 - 1, help="Seed of a design that draws; from your signature if left out."),
+    ] = None,
     expected_version: VersionOption = None,
     database: DatabaseOption = None,
     password_stdin: StdinOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Lock the protocol in, signed with the password; this opens the starting regimen."""
+    from escalation.conduct.records import DrawStream
     from escalation.conduct.windows import site_zone
     from escalation.study import load
 
@@ -68,6 +73,7 @@ def open_(
             zone=zone,
             criteria=criteria,
             signatures_needed=signatures_needed,
+            draws=None if draw_seed is None else DrawStream(seed=draw_seed),
             expected_version=expected_version,
         )
     print_receipt(receipt, as_json, {"study_hash": loaded.hash}, "\n".join([f"study {loaded.hash}", *loaded.notices]))
@@ -303,15 +309,16 @@ def verify(
             allow(conduct, token, "VERIFY", trial)
             report = verify_trial(trial, conduct.ledger.entries(trial), head)
             findings = [{"entry": f.seq, "problem": f.problem} for f in report.findings]
-            entries, decided, last, text = report.entries, report.recommendations, report.head, str(report)
+            entries, decided, drawn = report.entries, report.recommendations, report.draws
+            last, text = report.head, str(report)
         else:  # permissions are in the entries too: when these depart, saying where comes first
             findings = [{"entry": chain.first_bad or 0, "problem": f"{chain.departure}: {chain.detail}"}]
-            entries, decided, last, text = chain.entries, 0, chain.head.hash, str(chain)
+            entries, decided, drawn, last, text = chain.entries, 0, 0, chain.head.hash, str(chain)
     if not entries and not findings:
         raise refused(f"there is no trial {trial!r}")
     if as_json:
-        form = {"trial": trial, "holds": not findings, "entries": entries, "recommendations": decided, "head": last}
-        print_json({**form, "findings": findings})
+        form = {"trial": trial, "holds": not findings, "entries": entries, "recommendations": decided, "draws": drawn}
+        print_json({**form, "head": last, "findings": findings})
     else:
         typer.echo(text)
         for finding in findings[1:]:

@@ -86,13 +86,15 @@ def simulate(
     as_json: JsonOption = False,
 ) -> None:
     """Conduct a trial simulated on the calendar, with every decision beside the simulated one; they must be equal."""
+    from escalation.conduct.records import DrawStream
     from escalation.conduct.simulated_conduct import SimulatedConduct, course_of
 
     loaded = load_study(study, design, set_)
     chosen, course = course_of(loaded, scenario, seed, replicate)
     name = trial or f"{loaded.id.upper()}-SIMULATED"
     with invented_service(database) as (conduct, clock, place):
-        decisions = SimulatedConduct(conduct, clock, name, loaded, course).run()
+        stream = DrawStream(seed=seed, replicate=replicate)
+        decisions = SimulatedConduct(conduct, clock, name, loaded, course, stream).run()
         head = conduct.ledger.head(name)
     people, dlts = len(course.state.participants), sum(course.state.dlt) + course.state.expansion_dlt
     if as_json:
@@ -105,6 +107,7 @@ def simulate(
                 "committee": each.committee,
                 "simulated": each.simulated,
                 "conducted": each.conducted,
+                "drawn": each.drawn,
                 "equal": each.equal,
             }
             for each in decisions
@@ -116,7 +119,8 @@ def simulate(
     for each in decisions:
         said = _said(each.conducted, grid)
         both = "as simulated" if each.equal else f"simulated: {_said(each.simulated, grid)}"
-        typer.echo(f"{each.on}  entry {each.committee}  {said}  ({both})")
+        drawn = ", drawn with the same number" if each.drawn and each.equal else ""
+        typer.echo(f"{each.on}  entry {each.committee}  {said}  ({both}{drawn})")
     _where(name, place, head.seq, head.hash)
 
 

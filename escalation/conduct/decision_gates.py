@@ -10,6 +10,7 @@ import numpy as np
 
 from escalation.conduct import records as r
 from escalation.conduct.criteria import criteria_names
+from escalation.conduct.draws import may_be_treated
 from escalation.conduct.state import ConductState
 from escalation.conduct.treatment_gates import effective_at
 from escalation.conduct.windows import WindowError, site_zone
@@ -47,6 +48,7 @@ def committee(state: ConductState, record: r.CommitteeRecorded, now: datetime) -
     yield from critical_queries(state)
     if departs(record, recommendation.advice) and len(record.justification.strip()) < JUSTIFICATION_LENGTH:
         yield f"the decision departs from the recommendation: justify it in {JUSTIFICATION_LENGTH} characters or more"
+    yield from _draw(record, recommendation.advice)
     yield from limits(state, record, recommendation.advice)
 
 
@@ -58,13 +60,39 @@ def critical_queries(state: ConductState) -> Refusals:
 
 
 def departs(record: r.CommitteeRecorded, advice: dict[str, Any]) -> bool:
-    """Whether a committee's decision is another one than the design recommends."""
-    if record.action != advice.get("action"):
-        return True
+    """Whether a committee's decision is another one than the design recommends.
+
+    A design that randomises recommends every regimen it can draw.
+    """
     if record.action == "stop":
-        return [each.model_dump() for each in record.selected] != list(advice.get("selected", []))
-    same = record.regimen is not None and record.regimen.model_dump() == advice.get("next")
-    return not (same and record.size == advice.get("size"))
+        return advice.get("action") != "stop" or [each.model_dump() for each in record.selected] != list(
+            advice.get("selected", [])
+        )
+    if record.regimen is None or "allocation" not in advice:
+        same = record.regimen is not None and record.regimen.model_dump() == advice.get("next")
+        return not (same and record.action == advice.get("action") and record.size == advice.get("size"))
+    possible = record.action != "suspend" and record.regimen.model_dump() in may_be_treated(advice)
+    return not (possible and record.size == advice.get("size"))
+
+
+def sets_draw_aside(record: r.CommitteeRecorded, advice: dict[str, Any]) -> bool:
+    """Whether a decision follows the design and yet treats another regimen than the one it drew."""
+    if "draw" not in advice or record.regimen is None or departs(record, advice):
+        return False
+    return record.regimen.model_dump() != advice.get("next")
+
+
+def _draw(record: r.CommitteeRecorded, advice: dict[str, Any]) -> Refusals:
+    """A draw that is set aside is said to be, and only such a one."""
+    said = len(record.draw_set_aside.strip())
+    if not sets_draw_aside(record, advice):
+        if said:
+            yield "no draw is set aside by this decision; leave draw_set_aside empty"
+    elif said < JUSTIFICATION_LENGTH:
+        yield (
+            "the design allows this regimen and drew another: say in draw_set_aside, in "
+            f"{JUSTIFICATION_LENGTH} characters or more, why the draw is set aside"
+        )
 
 
 def limits(state: ConductState, record: r.CommitteeRecorded, advice: dict[str, Any]) -> Refusals:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
-from typing import Any
+from typing import Any, Final
+
+import numpy as np
 
 from escalation.advice import Advice, Advisor
+from escalation.conduct.draws import allocation_form, drawn_advice
 from escalation.conduct.state import ConductState
-from escalation.report.wording import headline, outlook_lines
+from escalation.report.wording import draw_words, headline, outlook_lines
+
+ROUNDING: Final = 1e-9
+"""By how much probabilities may differ that two machines worked out."""
 
 
 def gaps(state: ConductState) -> list[str]:
@@ -36,23 +43,47 @@ def advise(state: ConductState, on: date | None = None) -> Advice:
     return advisor.advise(state.trial_state(on))
 
 
-def advice_form(state: ConductState, on: date | None = None) -> dict[str, Any]:
-    """The advice as a recommendation records it; ``on`` as for :func:`advise`."""
+def advice_form(
+    state: ConductState,
+    on: date | None = None,
+    *,
+    draws: bool = True,
+    frozen: tuple[float, ...] | None = None,
+) -> dict[str, Any]:
+    """The advice as a recommendation records it, its regimen drawn where the design randomises.
+
+    Parameters
+    ----------
+    on
+        As for :func:`advise`.
+    draws
+        False for the form of before draws were recorded, which named the first of the possible regimens.
+    frozen
+        Probabilities recorded before, to be drawn with again; those worked out now when they are other ones.
+    """
     advice, rule = advise(state, on), state.in_force().protocol.rule
     grid = rule.grid
+    if frozen is not None and advice.allocation is not None and _equal(frozen, advice.allocation):
+        advice = replace(advice, allocation=frozen)
+    shares = advice.allocation
+    if draws:
+        taken, draw = drawn_advice(state, advice)
+    else:
+        ahead = tuple(replace(each, allocation=None) for each in advice.outlook)
+        advice = replace(advice, allocation=None, outlook=ahead)
+        taken, draw = advice, None
 
     def level(regimen: int) -> dict[str, int]:
         return dict(grid.regimen(regimen)._asdict())
 
     treats = advice.action.word in ("escalate", "stay", "de_escalate")
-    drawn = {}
-    if treats and advice.allocation is not None:  # a design that draws leaves the draw to whoever conducts the trial
-        shares = [(k, share) for k, share in enumerate(advice.allocation) if share > 0]
-        drawn = {"allocation": [{**level(k), "probability": share} for k, share in shares]}
+    randomised = {"allocation": allocation_form(shares, grid)} if treats and shares is not None else {}
+    if draw is not None:
+        randomised["draw"] = draw.as_dict()
     return {
-        **drawn,
-        "action": advice.action.word,
-        "next": level(advice.regimen) if treats else None,
+        **randomised,
+        "action": taken.action.word,
+        "next": level(taken.regimen) if treats else None,
         "size": advice.size,
         "selected": [level(k) for k in advice.selected],
         "decides": advice.decides,
@@ -60,6 +91,11 @@ def advice_form(state: ConductState, on: date | None = None) -> dict[str, Any]:
         "reasons": list(advice.reasons),
         "memory": list(advice.memory),
         "design": rule.design.label,
-        "text": headline(advice, rule),
+        "text": headline(taken, rule) + (f" Drawn from {draw_words(shares, grid)}." if draw is not None else ""),
         "outlook": outlook_lines(advice, grid),
     }
+
+
+def _equal(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    """Whether probabilities are equal but for the rounding of another machine."""
+    return bool(np.allclose(one, other, rtol=0.0, atol=ROUNDING))

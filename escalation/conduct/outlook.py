@@ -86,7 +86,7 @@ def _groups(advice: Advice, grid: RegimenGrid) -> list[tuple[int, int, str]]:
     """Ranges of further DLTs with the decision they lead to; several decisions of one number stay beside each other."""
     by_number: dict[int, list[str]] = {}
     for each in advice.outlook:
-        says = where_to(each.action, each.regimen, each.selected, grid)
+        says = where_to(each.action, each.regimen, each.selected, grid, each.allocation)
         if says not in by_number.setdefault(each.further[0], []):
             by_number[each.further[0]].append(says)
     groups: list[tuple[int, int, str]] = []
@@ -106,7 +106,8 @@ def _by_regimen(advice: Advice, grid: RegimenGrid) -> Iterator[str]:
             f"{_dlts(more, more)} at level {grid.level(regimen)}"
             for more, (regimen, _) in zip(each.further, advice.open_at, strict=True)
         ]
-        yield f"{where_to(each.action, each.regimen, each.selected, grid)} with {_and(further)}"
+        says = where_to(each.action, each.regimen, each.selected, grid, each.allocation)
+        yield f"{says} with {_and(further)}"
 
 
 def _among(low: int, high: int) -> str:

@@ -43,6 +43,13 @@ class RegimenLevel(Record):
     frequency: int = Field(ge=1)
 
 
+class DrawStream(Record):
+    """Where a design that randomises has its numbers from; the replicate is that of a simulated trial conducted."""
+
+    seed: int = Field(ge=0, lt=2**63)
+    replicate: int = Field(default=1, ge=1, lt=2**31)
+
+
 class TrialOpened(Record):
     """The protocol locked in: study, design, parameters and software version, by hash."""
 
@@ -52,6 +59,7 @@ class TrialOpened(Record):
     zone: str = "UTC"
     criteria: str | None = None
     signatures_needed: int = Field(default=1, ge=1)
+    draws: DrawStream | None = None
     signature: dict[str, Any]
 
 
@@ -373,6 +381,7 @@ class CommitteeRecorded(Record):
     size: int = Field(default=0, ge=0)
     selected: tuple[RegimenLevel, ...] = ()
     justification: Note = ""
+    draw_set_aside: Note = ""
     dissent: Note = ""
     acknowledged: tuple[str, ...] = ()
 

@@ -170,9 +170,14 @@ class Conduct:
         zone: str = "UTC",
         criteria: str | None = None,
         signatures_needed: int = 1,
+        draws: r.DrawStream | None = None,
         expected_version: int | None = None,
     ) -> Receipt:
-        """Lock the protocol in by hash, signed; this opens the starting regimen."""
+        """Lock the protocol in by hash, signed; this opens the starting regimen.
+
+        ``draws`` is the stream of a design that randomises, from its randomisation plan; without it the seed
+        follows from the signature.
+        """
         user, roles = self.authorise(token, trial, Permission.OPEN_TRIAL)
         _must_have_one_group(study)
         data = study.as_dict()
@@ -183,6 +188,7 @@ class Conduct:
             zone=zone,
             criteria=criteria,
             signatures_needed=signatures_needed,
+            draws=draws,
             signature=signature,
         )
         return self._gated(trial, record, user, expected=expected_version)

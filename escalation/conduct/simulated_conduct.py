@@ -8,7 +8,6 @@ from typing import Any
 
 from escalation.calendar import CalendarEngine, Course
 from escalation.conduct import records as r
-from escalation.conduct.decisions import advise
 from escalation.conduct.invented import PASSWORD, HandClock, InventedPeople
 from escalation.conduct.service import Conduct, ConductError
 from escalation.conduct.simulated import events_of_simulated_trial
@@ -24,12 +23,16 @@ class DepartureError(ConductError):
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A decision as simulated and as conducted: action, next regimen, size, selection and coded reasons."""
+    """A decision as simulated and as conducted: action, next regimen, size, selection and coded reasons.
+
+    ``drawn`` when the design drew the regimen, in both with the same number.
+    """
 
     on: date
     committee: int
     simulated: dict[str, Any]
     conducted: dict[str, Any]
+    drawn: bool = False
 
     @property
     def equal(self) -> bool:
@@ -67,6 +70,8 @@ class SimulatedConduct:
 
     Attributes
     ----------
+    draws
+        The stream the simulation drew from: its seed and the number of the trial, counted from 1.
     decisions
         What was decided so far, as simulated and as conducted.
     """
@@ -76,6 +81,7 @@ class SimulatedConduct:
     trial: str
     study: Study
     course: Course
+    draws: r.DrawStream
     decisions: list[Taken] = field(default_factory=list, init=False)
     _people: InventedPeople = field(init=False, repr=False)
 
@@ -93,7 +99,7 @@ class SimulatedConduct:
             When a gate of conduct refuses what the simulation did.
         """
         self._people.employ(self.trial)
-        self.conduct.open_trial(self._people.token("ingrid"), self.trial, self.study, PASSWORD)
+        self.conduct.open_trial(self._people.token("ingrid"), self.trial, self.study, PASSWORD, draws=self.draws)
         origin = self.clock.moment + timedelta(days=1)
         for step in events_of_simulated_trial(self.course, self.study.protocol, origin):
             self.clock.to(getattr(step.record, "ended_at", None) or step.at)
@@ -121,36 +127,26 @@ class SimulatedConduct:
         conduct, statistician, grid = self.conduct, self._people.token("stefan"), self.study.protocol.grid
         snapshot = conduct.snapshot(statistician, self.trial).version
         recommendation = conduct.recommend(statistician, self.trial, snapshot).version
-        state = conduct.state(statistician, self.trial)
-        advice, today = advise(state), self.clock.moment.date()
-        # where a design randomises, the simulation drew one of the regimens that the advice allows
-        drawn = advice.allocation is not None and advice.allocation[decided.regimen] > 0
-        taken = advice.drawing(decided.regimen, state.trial_state().regimen, grid) if drawn else advice
-        advised = Decided(decided.day, taken.action.word, taken.regimen, taken.size, taken.reasons, taken.selected)
-        made = state.recommendations[recommendation].advice
-        if not advice.decides or _form(advised, grid) != _form(decided, grid):
+        made = conduct.state(statistician, self.trial).recommendations[recommendation].advice
+        today, wanted = self.clock.moment.date(), _form(decided, grid)
+        advised = {name: made[name] for name in wanted} | ({} if made["action"] == "stop" else {"selected": []})
+        if not made["decides"] or advised != wanted:
             raise DepartureError(
-                f"{today}, decision {len(self.decisions) + 1}: simulation decides {_form(decided, grid)}, "
-                f"conduct recommends {_form(advised, grid)}{'' if advice.decides else ', which is not to be taken yet'}"
+                f"{today}, decision {len(self.decisions) + 1}: simulation decides {wanted}, "
+                f"conduct recommends {advised}{'' if made['decides'] else ', which is not to be taken yet'}"
             )
-        stops = decided.action == "stop"
-        level = r.RegimenLevel(**grid.regimen(decided.regimen)._asdict())
         minutes = r.CommitteeRecorded(
             recommendation=recommendation,
             meeting=f"simulated meeting {len(self.decisions) + 1}",
             attendance=("Maria Member, chair",),
             discussion="As simulated.",
-            action=decided.action,
-            regimen=None if stops else level,
-            size=decided.size,
-            selected=tuple(made["selected"]) if stops else (),
-            justification="The design draws the regimen; this one was drawn." if drawn else "",
+            action=made["action"],
+            regimen=made["next"],
+            size=made["size"],
+            selected=tuple(made["selected"]) if made["action"] == "stop" else (),
         )
         committee = conduct.record(self._people.token("maria"), self.trial, minutes).version
-        for member in ("maria", "chen"):  # a drawn regimen may be another than the one named first: two signatures
-            token = self._people.token(member)
-            if conduct.state(token, self.trial).decisions[committee].effective is None:
-                conduct.sign_decision(token, self.trial, committee, PASSWORD)
+        conduct.sign_decision(self._people.token("maria"), self.trial, committee, PASSWORD)
         self.clock.moment += timedelta(seconds=1)
         told = r.Circulated(committee=committee, to=("ward", "pharmacy"), at=self.clock.moment)
         conduct.record(self._people.token("carlos"), self.trial, told)
@@ -158,7 +154,7 @@ class SimulatedConduct:
         opened = Decided(
             decided.day, minutes.action, conducted.regimen, conducted.size, tuple(made["reasons"]), conducted.selected
         )
-        self.decisions.append(Taken(today, committee, _form(decided, grid), _form(opened, grid)))
+        self.decisions.append(Taken(today, committee, wanted, _form(opened, grid), "draw" in made))
 
     def _end(self) -> None:
         """Compare where both trials stand, and close the trial that has ended."""

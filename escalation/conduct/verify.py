@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from escalation.conduct import canonical
 from escalation.conduct import records as r
 from escalation.conduct.decisions import advice_form
+from escalation.conduct.draws import frozen_shares
 from escalation.conduct.ledger import Entry, Head, check_chain
 from escalation.conduct.state import ConductState, conduct_state
 from escalation.errors import EscalationError
@@ -36,6 +38,8 @@ class TrialReport:
         Entries read.
     recommendations
         Recommendations decided again.
+    draws
+        Of these, those whose regimen was drawn, and drawn again.
     head
         Hash of the last entry.
     findings
@@ -45,6 +49,7 @@ class TrialReport:
     trial: str
     entries: int
     recommendations: int
+    draws: int
     head: str
     findings: tuple[Finding, ...]
 
@@ -54,9 +59,10 @@ class TrialReport:
 
     def __str__(self) -> str:
         if self.ok:
+            drawn = f", {self.draws} of them drawn again" if self.draws else ""
             return (
                 f"trial {self.trial}: {self.entries} entries verified, {self.recommendations} recommendations decided "
-                f"again with the same answer; head {self.head}"
+                f"again{drawn} with the same answer; head {self.head}"
             )
         first = self.findings[0]
         return f"trial {self.trial}: entry {first.seq} departs: {first.problem} ({len(self.findings)} findings in all)"
@@ -67,14 +73,15 @@ def verify_trial(trial: str, entries: Sequence[Entry], head: Head | str | None =
     chain = check_chain(entries, head)
     findings: list[Finding] = []
     if not chain.ok:
-        return TrialReport(trial, len(entries), 0, "", (Finding(chain.first_bad or 0, chain.detail),))
-    decided = 0
+        return TrialReport(trial, len(entries), 0, 0, "", (Finding(chain.first_bad or 0, chain.detail),))
+    decided = drawn = 0
     for position, entry in enumerate(entries):
         try:
             if entry.type == "snapshot_taken":
                 findings += _snapshot(conduct_state(entries[:position]), entry)
             elif entry.type == "recommended":
                 decided += 1
+                drawn += "draw" in entry.payload["advice"]
                 findings += _recommendation(conduct_state(entries[:position]), entry)
             elif entry.type == "decision_signed":
                 findings += _signature(entries[:position], entry)
@@ -88,7 +95,7 @@ def verify_trial(trial: str, entries: Sequence[Entry], head: Head | str | None =
             conduct_state(entries)
         except (EscalationError, ValueError, LookupError) as error:
             findings.append(Finding(entries[-1].seq, f"the trial cannot be folded: {error}"))
-    return TrialReport(trial, len(entries), decided, entries[-1].hash if entries else "", tuple(findings))
+    return TrialReport(trial, len(entries), decided, drawn, entries[-1].hash if entries else "", tuple(findings))
 
 
 def _snapshot(state: ConductState, entry: Entry) -> list[Finding]:
@@ -106,11 +113,23 @@ def _recommendation(state: ConductState, entry: Entry) -> list[Finding]:
     found = []
     if state.in_force().hash != record.study_hash:
         found.append(Finding(entry.seq, "the protocol in force does not have the hash the recommendation names"))
-    again = advice_form(state)
-    if again != record.advice:
-        changed = ", ".join(key for key in again if again[key] != record.advice.get(key))
+    frozen = frozen_shares(record.advice, state.in_force().protocol.grid)
+    again = advice_form(state, frozen=frozen)
+    if again != record.advice and not _older(state, record.advice, frozen):
+        keys = dict.fromkeys((*again, *record.advice))
+        changed = ", ".join(key for key in keys if again.get(key, ...) != record.advice.get(key, ...))
         found.append(Finding(entry.seq, f"deciding again gives another answer ({changed})"))
     return found
+
+
+def _older(state: ConductState, recorded: dict[str, Any], frozen: tuple[float, ...] | None) -> bool:
+    """Whether a recommendation is right in its form of before draws, or before probabilities, were recorded."""
+    if "draw" in recorded:
+        return False
+    again = advice_form(state, draws=False, frozen=frozen)
+    if frozen is None:
+        again.pop("allocation", None)
+    return again == recorded
 
 
 _SIGNED = {"dlt_decided", "trial_opened", "protocol_amended"}

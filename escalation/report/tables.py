@@ -202,10 +202,6 @@ def print_decision(console: Console, study: Study, replayed: Replay, advice: Adv
     for code in advice.reasons:
         reason = rule.reason(code)
         console.print(Text.assemble(reason.line, (f"  [{code}]", "dim")))
-    drawn = [] if advice.allocation is None else [(k, p) for k, p in enumerate(advice.allocation) if p > 0]
-    if len(drawn) > 1:
-        shares = ", ".join(f"level {grid.level(k)} with probability {p:.3g}" for k, p in drawn)
-        console.print(f"To be drawn by whoever conducts the trial: {shares}.")
     if rule.expansion is not None and state.stage == "escalation" and len(advice.selected) == 1:
         console.print(f"Then {rule.expansion.describe(grid)}.")
     if advice.certain:

@@ -14,8 +14,27 @@ from escalation.regimens import RegimenGrid
 from escalation.rule import Rule
 
 
-def where_to(action: Action, regimen: int, selected: tuple[int, ...], grid: RegimenGrid) -> str:
+def drawable(allocation: Sequence[float] | None) -> list[tuple[int, float]]:
+    """The regimens a decision can draw with their probabilities; none where only one is possible."""
+    possible = [(k, share) for k, share in enumerate(allocation or ()) if share > 0]
+    return possible if len(possible) > 1 else []
+
+
+def draw_words(allocation: Sequence[float] | None, grid: RegimenGrid) -> str:
+    """The regimens a decision draws one of: ``level 2.1 with probability 0.5, ...``; empty when nothing is drawn."""
+    return ", ".join(f"level {grid.level(k)} with probability {share:.3g}" for k, share in drawable(allocation))
+
+
+def where_to(
+    action: Action,
+    regimen: int,
+    selected: tuple[int, ...],
+    grid: RegimenGrid,
+    allocation: Sequence[float] | None = None,
+) -> str:
     """A decision as the end of a sentence: ``escalates to level 2 (20 mg)``."""
+    if action != Action.STOP and (possible := drawable(allocation)):
+        return "draws level " + " or ".join(grid.level(k) for k, _ in possible)
     if action == Action.STOP:
         if not selected:
             return "stops without a recommendation"
@@ -28,7 +47,7 @@ def next_step(advice: Advice, grid: RegimenGrid) -> str:
     """What happens at a node of a pathway, as the end of a sentence."""
     if advice.action == Action.STAY and not advice.decides:
         return f"has {advice.size} places at level {grid.level(advice.regimen)}"
-    return where_to(advice.action, advice.regimen, advice.selected, grid)
+    return where_to(advice.action, advice.regimen, advice.selected, grid, advice.allocation)
 
 
 def latest_outcomes(nodes: Sequence[Node], position: int) -> str:
@@ -86,7 +105,7 @@ def _one_regimen(advice: Advice, grid: RegimenGrid) -> list[str]:
 
 
 def _says(possibility: Possibility, grid: RegimenGrid) -> str:
-    return where_to(possibility.action, possibility.regimen, possibility.selected, grid)
+    return where_to(possibility.action, possibility.regimen, possibility.selected, grid, possibility.allocation)
 
 
 def headline(advice: Advice, rule: Rule) -> str:
@@ -99,6 +118,8 @@ def headline(advice: Advice, rule: Rule) -> str:
         return f"Stop. Selected: {chosen}." if chosen else "Stop. No regimen is recommended."
     verb = {Action.ESCALATE: "Escalate to", Action.DE_ESCALATE: "De-escalate to", Action.STAY: "Treat"}[advice.action]
     people = f"{advice.size} participant{'s' if advice.size != 1 else ''}"
+    if shares := draw_words(advice.allocation, grid):
+        return f"Draw the regimen of the next {people if advice.size != 1 else 'participant'}: {shares}."
     if advice.action == Action.STAY:
         more = people.replace(" ", " more ", 1) if advice.decides else people
         return f"Treat {more} at level {grid.level(advice.regimen)}: {grid.describe(advice.regimen)}."

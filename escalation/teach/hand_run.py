@@ -127,8 +127,7 @@ def drawn_regimen(advice: Advice, state: TrialState, patients: Patients) -> int:
     """Where the next cohort goes: drawn from its keyed stream when the design randomises."""
     if advice.allocation is None or not sum(advice.allocation):
         return advice.regimen
-    number = patients.numbers.at("allocation", state.cohort - 1) * sum(advice.allocation)
-    return min(int((np.cumsum(advice.allocation) <= number).sum()), len(advice.allocation) - 1)
+    return patients.numbers.regimen(advice.allocation, state.cohort - 1)
 
 
 def advisor_of(study: Study) -> Advisor:

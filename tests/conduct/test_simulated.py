@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from escalation import trial_cli_shared
 from escalation.calendar import CalendarEngine
 from escalation.cli import app
-from escalation.conduct import decisions, simulated_conduct
+from escalation.conduct import decisions
 from escalation.conduct import records as r
 from escalation.conduct.gates import GateRefused
 from escalation.conduct.installation import open_conduct
@@ -74,7 +74,9 @@ def conducted(tmp_path):
         clock = HandClock()
         opened.append(open_quickly(tmp_path / f"{len(opened)}.sqlite", clock, create=True))
         _, course = course_of(made, scenario, seed, replicate)
-        simulated = SimulatedConduct(opened[-1], clock, TRIAL, made, course)
+        simulated = SimulatedConduct(
+            opened[-1], clock, TRIAL, made, course, r.DrawStream(seed=seed, replicate=replicate)
+        )
         simulated.run()
         return simulated
 
@@ -205,10 +207,8 @@ def test_an_untried_regimen_that_a_model_selects_can_be_decided(conducted):
 
 
 def test_a_decision_that_conduct_does_not_recommend_stops_the_trial(conducted, monkeypatch):
-    def other(state):
-        return replace(decisions.advise(state), reasons=("another.reason",))
-
-    monkeypatch.setattr(simulated_conduct, "advise", other)
+    advise = decisions.advise
+    monkeypatch.setattr(decisions, "advise", lambda *asked: replace(advise(*asked), reasons=("another.reason",)))
     with pytest.raises(DepartureError, match=r"decision 1: simulation .*, conduct .*another\.reason"):
         conducted(study())
 
@@ -278,7 +278,8 @@ def test_another_design_and_another_value(called, tmp_path):
 
 
 def test_a_departure_ends_the_command_and_names_the_database(called, tmp_path, monkeypatch):
-    monkeypatch.setattr(simulated_conduct, "advise", lambda state: replace(decisions.advise(state), size=7))
+    advise = decisions.advise
+    monkeypatch.setattr(decisions, "advise", lambda *asked: replace(advise(*asked), size=7))
     told = called("nct07212335", "--database", tmp_path / "a.sqlite")
     assert told.exit_code == 2
     assert "decision 1: simulation decides" in told.stderr
