@@ -105,14 +105,21 @@ def _fitted(values: Floats, weights: Floats, shape: tuple[int, int]) -> Floats:
     return fit
 
 
-def within_reach(tally: Tally, grid: RegimenGrid) -> Bools:
-    """Regimens treated next without skipping a level or raising dose and frequency together: (S, K).
+def without_skipping(tried: Bools, grid: RegimenGrid) -> Bools:
+    """Regimens treated next without skipping a level, by those that were tried: both (S, K).
 
     They are at or below a regimen that was tried, or one level above such a one on one axis.
     """
-    here = tally.current
-    known = (tally.n > 0).astype(np.float32) @ grid.at_most.T.astype(np.float32) > 0
-    known[np.arange(tally.rows), here] = True
+    known = tried.astype(np.float32) @ grid.at_most.T.astype(np.float32) > 0
     near: Bools = known | (known.astype(np.float32) @ grid.predecessors.astype(np.float32) > 0)
+    return near
+
+
+def within_reach(tally: Tally, grid: RegimenGrid) -> Bools:
+    """Regimens treated next without skipping a level or raising dose and frequency together: (S, K)."""
+    here = tally.current
+    tried = tally.n > 0
+    tried[np.arange(tally.rows), here] = True
+    near = without_skipping(tried, grid)
     both = (grid.dose_of > grid.dose_of[here][:, None]) & (grid.frequency_of > grid.frequency_of[here][:, None])
     return near & ~both

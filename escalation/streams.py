@@ -89,7 +89,8 @@ def drawn(shares: Floats, numbers: Floats) -> Counts:
     cumulated = np.cumsum(shares, axis=1)
     below = (cumulated <= numbers[:, None] * cumulated[:, -1:]).sum(axis=1)
     last = shares.shape[1] - 1 - np.argmax(shares[:, ::-1] > 0, axis=1)
-    return np.minimum(below, last).astype(np.int32)
+    found: Counts = np.minimum(below, last).astype(np.int32)
+    return found
 
 
 @dataclass(slots=True)

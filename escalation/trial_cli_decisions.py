@@ -42,11 +42,15 @@ def recommend(
     database: DatabaseOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """What the design recommends on a snapshot."""
+    """What the design recommends on a snapshot; where it randomises, the regimen is drawn and recorded."""
+    from escalation.conduct.draws import draw_words
+
     with signed_in(database) as (conduct, token):
         receipt = conduct.recommend(token, trial, snapshot, expected_version=expected_version)
     advice = receipt.entries[-1].payload["advice"]
     lines = [advice["text"], *(f"  {line}" for line in advice["outlook"])]
+    if "draw" in advice:
+        lines.append(f"drawn with {draw_words(advice['draw'])}; asking again draws the same")
     if advice["decides"]:
         lines.append(f"next: escalation trial committee {trial} {receipt.version} --action {advice['action']}")
     else:
@@ -69,6 +73,9 @@ def committee(
         list[str] | None, typer.Option(metavar="DOSE,FREQUENCY", help="Regimens selected at the end; may be repeated.")
     ] = None,
     justification: Annotated[str, typer.Option(help="Why the decision departs from the recommendation.")] = "",
+    draw_set_aside: Annotated[
+        str, typer.Option(help="Why another regimen the design allows is treated than the one drawn.")
+    ] = "",
     dissent: Annotated[str, typer.Option(help="Who disagreed, and why.")] = "",
     acknowledged: Annotated[list[str] | None, typer.Option(help="What was acknowledged; may be repeated.")] = None,
     expected_version: VersionOption = None,
@@ -77,11 +84,15 @@ def committee(
     as_json: JsonOption = False,
 ) -> None:
     """What the committee decided; regimen, size and selection are the recommended ones when the action is."""
+    from escalation.conduct.draws import may_be_treated
     from escalation.conduct.records import CommitteeRecorded
 
     with signed_in(database) as (conduct, token):
         known = conduct.state(token, trial).recommendations.get(recommendation)
-        advice = known.advice if known is not None and known.advice["action"] == action else {}
+        asked = None if regimen is None else levels(regimen)
+        advice = {} if known is None else known.advice
+        if advice.get("action") != action and asked not in may_be_treated(advice):
+            advice = {}
         chosen = [levels(each) for each in selected] if selected else advice.get("selected", [])
         record = CommitteeRecorded.model_validate(
             {
@@ -90,10 +101,11 @@ def committee(
                 "attendance": attendance,
                 "discussion": discussion,
                 "action": action,
-                "regimen": advice.get("next") if regimen is None else levels(regimen),
+                "regimen": advice.get("next") if asked is None else asked,
                 "size": advice.get("size", 0) if size is None else size,
                 "selected": chosen if action == "stop" else [],
                 "justification": justification,
+                "draw_set_aside": draw_set_aside,
                 "dissent": dissent,
                 "acknowledged": acknowledged or [],
             }

@@ -18,6 +18,7 @@ from escalation.design import SafetyProperty
 from escalation.errors import StateBudgetError
 from escalation.exact import STATE_BUDGET, Progress
 from escalation.numerics import distinct_rows
+from escalation.partial_order import without_skipping
 from escalation.rule import Rule
 from escalation.tally import Bools, Counts, Indices, Tally
 
@@ -102,11 +103,7 @@ def _reopens_eliminated(view: _View) -> Bools:
 
 def _skips(view: _View) -> Bools:
     """Rows that treat a regimen none of whose lower neighbours was treated or lies below one that was."""
-    grid, tally, there = view.rule.grid, view.tally, view.decisions.regimen
-    tried = tally.n > 0
-    known = (tried @ grid.at_most.T.astype(np.int32)) > 0  # at or below a regimen that was treated
-    neighbour = (known @ grid.predecessors.astype(np.int32)) > 0  # one step above such a regimen
-    allowed = known | neighbour
+    there, allowed = view.decisions.regimen, without_skipping(view.tally.n > 0, view.rule.grid)
     ok = np.take_along_axis(allowed, there[:, None].astype(np.intp), axis=1)[:, 0]
     return ~view.decisions.stops & ~ok
 

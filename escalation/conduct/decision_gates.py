@@ -15,6 +15,7 @@ from escalation.conduct.state import ConductState
 from escalation.conduct.treatment_gates import effective_at
 from escalation.conduct.windows import WindowError, site_zone
 from escalation.decision import Action
+from escalation.partial_order import without_skipping
 from escalation.regimens import Regimen
 
 Refusals = Iterator[str]
@@ -126,8 +127,7 @@ def limits(state: ConductState, record: r.CommitteeRecorded, advice: dict[str, A
         yield "dose and frequency cannot be raised together"
     # a design that reads open windows may go on from a regimen where everybody is still pending
     known = np.array(trial.n) + np.array(trial.pending) * trial.rule.design.needs_clock > 0
-    reached = bool((known & (grid.at_most[there] | grid.predecessors[:, there])).any()) or there == trial.rule.start
-    if not reached:
+    if there != trial.rule.start and not without_skipping(known[None, :], grid)[0, there]:
         yield "the step skips a level"
     total = sum(trial.n) + sum(trial.pending) + trial.expansion_n + trial.expansion_pending
     most = state.in_force().protocol.max_patients

@@ -77,7 +77,9 @@ def advice_form(
         return dict(grid.regimen(regimen)._asdict())
 
     treats = advice.action.word in ("escalate", "stay", "de_escalate")
-    randomised = {"allocation": allocation_form(shares, grid)} if treats and shares is not None else {}
+    randomised: dict[str, Any] = {}
+    if treats and shares is not None:
+        randomised["allocation"] = allocation_form(shares, grid)
     if draw is not None:
         randomised["draw"] = draw.as_dict()
     return {

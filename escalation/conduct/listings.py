@@ -16,6 +16,7 @@ from escalation.conduct import records as r
 from escalation.conduct.audit_trail import audit_trail
 from escalation.conduct.book import Book, Row
 from escalation.conduct.decision_gates import departs
+from escalation.conduct.draws import draw_words
 from escalation.conduct.ledger import Entry
 from escalation.conduct.safety_clocks import serious_event_clock
 from escalation.conduct.state import Person
@@ -289,6 +290,8 @@ def _decisions(book: Book, at: datetime) -> Iterator[Row]:
             "selected": ", ".join(names) or None,
             "departs": "yes" if departs(record, advice) else "no",
             "justification": record.justification or None,
+            "drawn_with": draw_words(advice["draw"]) if "draw" in advice else None,
+            "draw_set_aside": record.draw_set_aside or None,
             "discussion": record.discussion,
             "dissent": record.dissent or None,
             "attendance": "; ".join(record.attendance),
@@ -360,8 +363,8 @@ LISTINGS: Final[dict[str, tuple[str, Any]]] = {
     "queries": (f"query participant about_entry critical status question answers closings {_BY}", _queries),
     "decisions": (
         "meeting data_up_to_entry data_hash gaps recommendation_entry design recommended reasons decision dose_level "
-        "frequency_level participants selected departs justification discussion dissent attendance acknowledged "
-        f"signatures in_effect_from_entry circulated contradicted_since {_BY}",
+        "frequency_level participants selected departs justification drawn_with draw_set_aside discussion dissent "
+        f"attendance acknowledged signatures in_effect_from_entry circulated contradicted_since {_BY}",
         _decisions,
     ),
     "signatures": ("printed_name user role signed_at meaning method signs record_hash entry", _signatures),

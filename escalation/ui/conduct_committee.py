@@ -9,6 +9,7 @@ import streamlit as st
 
 from escalation.conduct import records as r
 from escalation.conduct.decision_gates import JUSTIFICATION_LENGTH
+from escalation.conduct.draws import frozen_shares
 from escalation.conduct.roles import Permission
 from escalation.conduct.service import Receipt
 from escalation.conduct.treatment import dlt_window
@@ -36,6 +37,11 @@ def committee_form(desk: Desk, recommendation: int) -> None:
             f"When the decision departs from the recommendation it is justified in {JUSTIFICATION_LENGTH} characters "
             "or more and takes two signatures."
         )
+        if "draw" in advice:
+            st.caption(
+                "Another regimen the design allows does not depart from it. It sets the draw aside, which is said in "
+                f"{JUSTIFICATION_LENGTH} characters or more."
+            )
         return [*names, *ask(fields[4:], key, desk.now)]
 
     def write(values: Values, attempt: Attempt) -> Receipt:
@@ -58,7 +64,8 @@ def open_beside(desk: Desk) -> list[str]:
 
 
 def _fields(advice: dict[str, Any], acknowledged: list[str]) -> list[Field]:
-    names = ("meeting", "attendance", "discussion", "action", "justification", "dissent", "acknowledged")
+    drawn = ("draw_set_aside",) if "draw" in advice else ()
+    names = ("meeting", "attendance", "discussion", "action", "justification", *drawn, "dissent", "acknowledged")
     found = {each.name: each for each in fields_of(r.CommitteeRecorded, *names)}
     action = advice["action"] if advice["action"] in found["action"].choices else None
     found["action"] = found["action"].starting(action, help="The design's recommendation is chosen at first.")
@@ -70,13 +77,16 @@ def _regimen(desk: Desk, advice: dict[str, Any], key: Callable[[str], str]) -> l
     """Where the next cohort goes and how large it is; the recommended ones unless somebody changes them."""
     grid = desk.state.in_force().protocol.grid
     options = [AS_RECOMMENDED, *range(grid.size)]
+    shares = frozen_shares(advice, grid) if "draw" in advice else None
+
+    def said(k: int) -> str:
+        if k == AS_RECOMMENDED:
+            return "as recommended" if shares is None else "as drawn"
+        allowed = shares is not None and shares[k] > 0
+        return f"{grid.describe(k)} (the design allows it)" if allowed else grid.describe(k)
+
     left, right = st.columns(2)
-    left.selectbox(
-        "Regimen",
-        options,
-        format_func=lambda k: "as recommended" if k == AS_RECOMMENDED else grid.describe(k),
-        key=key("regimen"),
-    )
+    left.selectbox("Regimen", options, format_func=said, key=key("regimen"))
     right.number_input(
         "Participants of the next cohort", min_value=0, value=int(advice.get("size") or 0), step=1, key=key("size")
     )

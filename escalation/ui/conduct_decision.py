@@ -9,13 +9,14 @@ from typing import Any
 import streamlit as st
 
 from escalation.conduct import records as r
-from escalation.conduct.decision_gates import departs
+from escalation.conduct.decision_gates import departs, sets_draw_aside
 from escalation.conduct.decisions import gaps
+from escalation.conduct.draws import draw_words
 from escalation.conduct.listings import signature_words
 from escalation.conduct.roles import Permission
 from escalation.conduct.service import Receipt
 from escalation.conduct.state import Decision
-from escalation.regimens import Regimen
+from escalation.regimens import Regimen, RegimenGrid
 from escalation.ui import blocks
 from escalation.ui.conduct_acts import Attempt, Values, act, receipt_at, show_receipt
 from escalation.ui.conduct_committee import committee_form
@@ -219,8 +220,27 @@ def _show_basis(desk: Desk, recommendation: r.Recommended) -> None:
     )
     for code in advice.get("reasons", ()):
         st.markdown(f"- {blocks.plain(rule.reason(code).line)}")
+    _show_draw(advice, rule.grid)
     for line in advice.get("outlook", ()):
         st.markdown(f":material/event_upcoming: {blocks.plain(line)}")
+
+
+def _show_draw(advice: dict[str, Any], grid: RegimenGrid) -> None:
+    """The regimens the design recommends with their probabilities, and the draw between them."""
+    possible = [(grid.index(Regimen(each["dose"], each["frequency"])), each) for each in advice.get("allocation", ())]
+    if len(possible) < 2:
+        return
+    draw, taken = advice.get("draw"), advice.get("next")
+    rows = []
+    for k, each in possible:
+        here = draw is not None and taken == {"dose": each["dose"], "frequency": each["frequency"]}
+        rows.append((grid.describe(k), f"{each['probability']:.3g}", "drawn" if here else ""))
+    blocks.table(("the design allows", "probability", ""), rows)
+    if draw is not None:
+        st.caption(
+            f"Drawn by the service with {draw_words(draw)}. Asking again draws the same; the committee may treat at "
+            "another of these regimens, and then says why it sets the draw aside."
+        )
 
 
 def _show_committee(desk: Desk, decision: Decision) -> None:
@@ -229,13 +249,17 @@ def _show_committee(desk: Desk, decision: Decision) -> None:
     if committee.regimen is not None:
         index = grid.index(Regimen(committee.regimen.dose, committee.regimen.frequency))
         where = f" {grid.describe(index)}, {committee.size} participants"
+    advice = decision.recommendation.advice
+    aside = sets_draw_aside(committee, advice)
+    kept = "kept" if committee.regimen is not None and not departs(committee, advice) else "not followed"
     rows = [
         ("Decision", f"{word(committee.action)}{where}"),
         ("Meeting", committee.meeting),
         ("Attendance", "; ".join(committee.attendance)),
         ("Discussion", committee.discussion),
-        ("Departs from the recommendation", "yes" if departs(committee, decision.recommendation.advice) else "no"),
+        ("Departs from the recommendation", "yes" if departs(committee, advice) else "no"),
         ("Justification", committee.justification or "none"),
+        *([("Draw", f"set aside: {committee.draw_set_aside}" if aside else kept)] if "draw" in advice else []),
         ("Dissent", committee.dissent or "none"),
         ("Acknowledged", "; ".join(committee.acknowledged) or "nothing"),
         *(("Signature", signature_words(each)) for each in decision.signatures),

@@ -77,6 +77,8 @@ LABELS: Final[dict[str, tuple[str, str]]] = {
     "action": ("Decision", ""),
     "size": ("Participants of the next cohort", ""),
     "justification": ("Justification", "Needed when the decision departs from the recommendation."),
+    "draw_set_aside": ("Why the draw is set aside", "Needed when another regimen the design allows is treated."),
+    "draws": ("Stream of the draws", ""),
     "dissent": ("Dissent", "Who disagreed, and why; empty when nobody did."),
     "acknowledged": ("Acknowledged, one a line", "What the committee acknowledges expressly."),
     "to": ("Told to, one a line", "Clinic and pharmacy at least."),
@@ -106,7 +108,7 @@ SERIOUSNESS: Final = (
 )
 _LONG: Final = frozenset(
     {"description", "interruption", "verbatim", "criterion", "discussion", "cause", "question", "answer", "reason"}
-    | {"justification", "dissent", "missed_because"}
+    | {"justification", "draw_set_aside", "dissent", "missed_because"}
 )
 
 Kind = Literal["text", "long", "moment", "day", "number", "whole", "yes_no", "choice", "several", "lines"]
