@@ -8,13 +8,17 @@ from datetime import datetime
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from escalation import trial_cli_shared
 from escalation.advice import Advisor, Possibility
+from escalation.cli import app
 from escalation.conduct import records as r
 from escalation.conduct.decision_gates import departs, sets_draw_aside
 from escalation.conduct.decisions import advise
 from escalation.conduct.draws import stream_of
 from escalation.conduct.gates import GateRefused
+from escalation.conduct.installation import open_conduct
 from escalation.conduct.invented import HandClock
 from escalation.conduct.ledger import Draft, Head, chain
 from escalation.conduct.listings import listings
@@ -391,21 +395,52 @@ def test_a_simulated_trial_is_conducted_with_the_same_draws(tmp_path, name):
 
 
 def test_another_stream_departs_from_the_simulation(tmp_path):
-    """The comparison can fail: conducted with another seed, some draw differs."""
-    made = study("pipe", max_patients=18)
-    for seed in range(5, 10):
-        clock = HandClock()
-        conduct = kit.open_quickly(tmp_path / f"{seed}.sqlite", clock, create=True)
-        _, course = course_of(made, None, 4, 1)
-        simulated = SimulatedConduct(conduct, clock, TRIAL, made, course, r.DrawStream(seed=seed))
-        try:
-            simulated.run()
-        except DepartureError as departure:
-            assert "simulation decides" in str(departure)
-            return
-        finally:
-            conduct.ledger.close()
-    pytest.fail("five other seeds drew the same regimens")
+    """The comparison can fail: conducted with seed 5, the first draw is the other regimen."""
+    made, clock = study(max_patients=18), HandClock()
+    conduct = kit.open_quickly(tmp_path / "other.sqlite", clock, create=True)
+    _, course = course_of(made, None, 4, 1)
+    with pytest.raises(DepartureError, match=r"decision 1: simulation decides .*'frequency': 2.*, conduct recommends"):
+        SimulatedConduct(conduct, clock, TRIAL, made, course, r.DrawStream(seed=5)).run()
+    conduct.ledger.close()
+
+
+# the command line ---------------------------------------------------------------------------------
+
+
+def test_a_draw_from_the_command_line(site, tmp_path, monkeypatch):
+    """Opened with a seed, recommended, set aside with its reason, verified; and a simulated trial says what it drew."""
+    trial = site()
+    snapshot = trial.conduct.snapshot(trial.token("stefan"), trial.trial).version
+
+    def opened(database, *, create=False, clock=None):
+        return open_conduct(database, create=create, clock=clock or trial.clock, passwords=kit.fast())
+
+    monkeypatch.setattr(trial_cli_shared, "open_service", opened)
+    environment = {"ESCALATION_DATABASE": str(trial.path), "ESCALATION_SESSION": str(tmp_path / "session.json")}
+
+    def call(*words, code=0, stdin=None):
+        told = CliRunner().invoke(app, ["trial", *map(str, words)], env=environment, input=stdin)
+        assert told.exit_code == code, told.output
+        return told.output
+
+    def by(name, *words, code=0):
+        call("sign-in", name, "--password-stdin", stdin=f"{kit.PASSWORD}\n")
+        return call(*words, code=code)
+
+    assert "--draw-seed" in call("open", "--help")
+    told = by("stefan", "recommend", trial.trial, snapshot)
+    value = Numbers(5, 0).at("allocation", 0)
+    assert f"drawn with seed 5, decision 1: {value:.6f}; asking again draws the same" in told
+    recommendation = trial.version
+    there = ",".join(map(str, other_than(trial.advice(recommendation)).values()))
+    minutes = ("--meeting", "SRC", "--attendance", "Maria, chair", "--discussion", "Weighed.", "--action", "escalate")
+    chosen = ("committee", trial.trial, recommendation, *minutes, "--regimen", there)
+    assert "why the draw is set aside" in by("maria", *chosen, code=2)
+    by("maria", *chosen, "--draw-set-aside", AGAIN)
+    assert trial.entries()[-1].payload["size"] == 3
+    assert "1 of them drawn again" in by("mona", "verify", trial.trial)
+    told = call("simulate", "textbook-grid-3x3", "--design", "boin_combination", "--seed", 2)
+    assert "(as simulated, drawn with the same number)" in told
 
 
 def test_a_recommendation_is_plain_json(site):

@@ -238,6 +238,43 @@ def test_a_correction_shows_old_and_new_and_why(make: Any) -> None:
     assert "read from the chart again" in trail
 
 
+def test_a_drawn_regimen_is_shown_and_another_sets_the_draw_aside(make: Any) -> None:
+    """The screen shows the probabilities and the draw; a draw is kept, or set aside with its reason."""
+    grid = kit.study(doses=3, days=((0,), (0, 7)), design={"name": "pipe"})
+    site = make(grid, opened=False)
+    site.open(draws=r.DrawStream(seed=5))
+    site.cohort("P1", "P2", "P3")
+    recommendation = site.recommend()
+    drawn = site.advice(recommendation)["next"]
+    other = {"dose": 2, "frequency": 1} if drawn["frequency"] == 2 else {"dose": 1, "frequency": 2}
+    screen = Screen(site, "maria", view="decision")
+    assert "Drawn by the service with seed 5, decision 1: 0." in screen.text
+    assert "Asking again draws the same" in screen.text
+    choices = screen.widget("Regimen").options
+    assert choices[0] == "as drawn"
+    assert sum("(the design allows it)" in each for each in choices) == 2
+    minutes = {"Meeting": "SRC 1", "Attendance, one person a line": "Maria Tester, chair", "What was weighed": "Complete."}
+    screen.fill(**minutes)
+    index = site.study.protocol.grid.index((other["dose"], other["frequency"]))
+    screen.choose("Regimen", index).press("Record decision")
+    assert "why the draw is set aside" in screen.text
+    screen.fill(**{"Why the draw is set aside (optional)": kit.LONG_REASON}).press("Record decision")
+    assert site.entries()[-1].payload["draw_set_aside"] == kit.LONG_REASON
+    after = Screen(site, "maria", view="decision").text
+    assert f"set aside: {kit.LONG_REASON}" in after
+    assert "4. Signatures: 0 of 1" in after
+
+
+def test_a_design_that_does_not_draw_asks_nothing_about_draws(make: Any) -> None:
+    site = make()
+    site.cohort("P1", "P2", "P3")
+    site.recommend()
+    screen = Screen(site, "maria", view="decision")
+    assert "Drawn by the service" not in screen.text
+    assert screen.widget("Regimen").options[0] == "as recommended"
+    assert not [each for each in screen.at.text_area if "draw is set aside" in each.label]
+
+
 def test_decision_is_void_when_the_data_change(make: Any) -> None:
     site = make()
     site.cohort("P1", "P2", "P3")
