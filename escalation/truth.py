@@ -360,7 +360,10 @@ class Course:
     @cached_property
     def _by_day(self) -> list[float]:
         # Up to, not including, each midnight: a jump at an infusion belongs to the day of the infusion.
-        midnights = np.arange(1, int(self.end) + 1, dtype=np.float64) - _RESOLUTION
+        midnights = np.arange(1, int(self.end) + 1, dtype=np.float64)
+        if isinstance(self.law, UniformOnset | WeibullOnset):  # over all whole days, the last of them included
+            midnights *= self.end / (self.end + 1)
+        midnights -= _RESOLUTION
         levels: list[float] = np.maximum.accumulate(self.reached(midnights)).tolist()
         return levels
 
@@ -400,7 +403,12 @@ class BoundTruth:
         return float(course.first(np.array([u], dtype=np.float64))[0]) if u <= course.probability else None
 
     def onset_day(self, k: int, u: float, given: Schedule | None = None) -> int | None:
-        """The whole day of :meth:`onset`, counted from the first infusion."""
+        """The whole day on which the DLT begins, counted from the first infusion, which is on day 0.
+
+        The last day of the window belongs to it as a whole day. A law that spreads DLTs over the window (uniform,
+        Weibull) spreads them over its ``end + 1`` whole days; where infusions cause them it is the day of
+        :meth:`onset`.
+        """
         course = self.course(k, given)
         return course.first_day(u) if u <= course.probability else None
 

@@ -625,7 +625,31 @@ def test_the_day_of_onset_is_the_whole_day_of_the_onset_time(onset):
     truth = bind(TableTruth(table=[[0.2, 0.7]], onset=onset), grid, Window())
     for u in np.random.default_rng(5).uniform(0, 0.8, 300):
         time = truth.onset(1, float(u))
-        assert truth.onset_day(1, float(u)) == (None if time is None else int(time))
+        stretched = 1.0 if onset == "acute" else 29 / 28  # 29 whole days, 0 to 28, in a window of 28
+        assert truth.onset_day(1, float(u)) == (None if time is None else int(time * stretched))
+
+
+@pytest.mark.parametrize(("window", "days"), [(FIRST, 29), (LAST, 50)])
+def test_every_whole_day_of_the_window_is_as_likely_and_its_last_day_belongs_to_it(window, days):
+    """A window of 28 days has the whole days 0 to 28; each begins the same share of the DLTs."""
+    grid = RegimenGrid(doses=(1.0,), schedules=((0, 7, 14, 21),))
+    truth = bind(TableTruth(table=[[0.29]]), grid, window)
+    tolerances = (np.arange(29_000) + 0.5) / 100_000
+    found = np.bincount([truth.onset_day(0, u) for u in tolerances])
+    assert len(found) == days == truth.ends[0] + 1
+    assert np.abs(found - 29_000 / days).max() <= 1
+    assert truth.onset_day(0, 0.29) == truth.ends[0]
+    assert truth.onset_day(0, np.nextafter(0.29, 1)) is None
+    mean = found @ np.arange(days) / found.sum()
+    assert mean == pytest.approx(truth.ends[0] / 2, abs=0.01)  # as in continuous time
+
+
+def test_reactions_to_an_infusion_stay_on_its_day():
+    """Laws anchored on infusions are not stretched: a quarter of a day after the infusion is day 0."""
+    grid = RegimenGrid(doses=(1.0,), schedules=((0,),))
+    truth = bind(TableTruth(table=[[0.4]], onset={"law": "acute", "tau": 0.25}), grid, FIRST)
+    days = np.bincount([truth.onset_day(0, u) for u in np.linspace(0.0005, 0.3995, 400)])
+    assert days[0] / days.sum() == pytest.approx(1 - math.exp(-4), abs=0.003)
 
 
 def test_a_jump_at_an_infusion_falls_on_the_day_of_the_infusion():
