@@ -52,6 +52,7 @@ def open_(
         typer.Option(min=0, max=2**63 - 1, help="Seed of a design that draws; from your signature if left out."),
     ] = None,
     expected_version: VersionOption = None,
+    key: KeyOption = None,
     database: DatabaseOption = None,
     password_stdin: StdinOption = False,
     as_json: JsonOption = False,
@@ -64,7 +65,7 @@ def open_(
     loaded = load(study)
     site_zone(zone)
     with signed_in(database) as (conduct, token):
-        check_version(conduct, trial, expected_version)  # before the password is asked for
+        check_version(conduct, trial, None if key else expected_version)  # before the password is asked for
         receipt = conduct.open_trial(
             token,
             trial,
@@ -75,6 +76,7 @@ def open_(
             signatures_needed=signatures_needed,
             draws=None if draw_seed is None else DrawStream(seed=draw_seed),
             expected_version=expected_version,
+            key=key,
         )
     print_receipt(receipt, as_json, {"study_hash": loaded.hash}, "\n".join([f"study {loaded.hash}", *loaded.notices]))
 
@@ -86,6 +88,7 @@ def amend(
     from_date: Annotated[str, typer.Option(metavar="DATE", help="In force from this day on.")],
     reason: WhyOption,
     expected_version: VersionOption = None,
+    key: KeyOption = None,
     database: DatabaseOption = None,
     password_stdin: StdinOption = False,
     as_json: JsonOption = False,
@@ -95,9 +98,9 @@ def amend(
 
     loaded = load(study)
     with signed_in(database) as (conduct, token):
-        check_version(conduct, trial, expected_version)  # before the password is asked for
+        check_version(conduct, trial, None if key else expected_version)  # before the password is asked for
         day, password = read_day(from_date, utc_day(conduct)), signing(password_stdin)
-        receipt = conduct.amend(token, trial, loaded, password, day, reason, expected_version=expected_version)
+        receipt = conduct.amend(token, trial, loaded, password, day, reason, expected_version=expected_version, key=key)
     print_receipt(receipt, as_json, {"study_hash": loaded.hash}, f"study {loaded.hash}")
 
 
@@ -157,6 +160,7 @@ def evaluate(
         typer.Option(metavar="NAME=DATE", help="A day of the trial the criteria count from; may be repeated."),
     ] = None,
     expected_version: VersionOption = None,
+    key: KeyOption = None,
     database: DatabaseOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -176,7 +180,7 @@ def evaluate(
                 raise refused(f"{each!r}: write each day once, as NAME=DATE")
             anchors[name] = read_day(day, today)
         receipt = conduct.record_eligibility(
-            token, trial, participant, given, anchors=anchors, expected_version=expected_version
+            token, trial, participant, given, anchors=anchors, expected_version=expected_version, key=key
         )
     made = receipt.entries[-1].payload
     lines = [f"{participant}: {made['verdict'].replace('_', ' ')}", *made["findings"]]
@@ -214,6 +218,7 @@ def adjudicate(
     attribution: Annotated[str, typer.Option(help="unrelated, unlikely, possible, probable or definite.")],
     discussion: Annotated[str, typer.Option(help="What was weighed.")],
     expected_version: VersionOption = None,
+    key: KeyOption = None,
     database: DatabaseOption = None,
     password_stdin: StdinOption = False,
     as_json: JsonOption = False,
@@ -225,7 +230,9 @@ def adjudicate(
     said["discussion"] = discussion
     DltDecided.model_validate({**said, "proposal_hash": "", "signature": {}})  # refused before a password is asked for
     with signed_in(database) as (conduct, token):
-        receipt = conduct.adjudicate(token, trial, signing(password_stdin), **said, expected_version=expected_version)
+        receipt = conduct.adjudicate(
+            token, trial, signing(password_stdin), **said, expected_version=expected_version, key=key
+        )
     print_receipt(receipt, as_json)
 
 
@@ -237,6 +244,7 @@ def correct(
     new: Annotated[str, typer.Option(help="The right value; JSON where it is a number, true, null or a list.")],
     reason: WhyOption,
     expected_version: VersionOption = None,
+    key: KeyOption = None,
     database: DatabaseOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -245,7 +253,7 @@ def correct(
 
     with signed_in(database) as (conduct, token):
         conduct.state(token, trial)
-        check_version(conduct, trial, expected_version)
+        check_version(conduct, trial, None if key else expected_version)
         value: Any = new
         target = next((e for e in conduct.ledger.entries(trial) if e.seq == entry), None)
         if target is not None and not isinstance(target.payload.get(field), str):
@@ -253,7 +261,7 @@ def correct(
                 value = json.loads(new)
             except ValueError:
                 value = new
-        receipt = conduct.correct(token, trial, entry, field, value, reason, expected_version=expected_version)
+        receipt = conduct.correct(token, trial, entry, field, value, reason, expected_version=expected_version, key=key)
     made = receipt.entries[-1].payload
     print_receipt(
         receipt, as_json, {"old": made["old"], "new": made["new"]}, f"{made['old']!r} becomes {made['new']!r}"

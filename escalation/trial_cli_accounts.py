@@ -15,6 +15,7 @@ from escalation.trial_cli_records import Group
 from escalation.trial_cli_shared import (
     DatabaseOption,
     JsonOption,
+    KeyOption,
     NameArgument,
     RoleOption,
     StdinOption,
@@ -208,6 +209,7 @@ def delegate(
     starts: Annotated[str, typer.Option(metavar="DATE", help="First day.")] = "today",
     ends: Annotated[str | None, typer.Option(metavar="DATE", help="Last day; open if left out.")] = None,
     expected_version: VersionOption = None,
+    key: KeyOption = None,
     database: DatabaseOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -217,7 +219,9 @@ def delegate(
         today = utc_day(conduct)
         last = None if ends is None else read_day(ends, today)
         first = read_day(starts, today)
-        receipt = conduct.delegate(token, trial, user.name, chosen, first, last, expected_version=expected_version)
+        receipt = conduct.delegate(
+            token, trial, user.name, chosen, first, last, expected_version=expected_version, key=key
+        )
     print_receipt(receipt, as_json)
 
 
@@ -228,13 +232,16 @@ def end_delegation(
     role: RoleOption,
     ends: Annotated[str, typer.Option(metavar="DATE", help="Last day.")] = "today",
     expected_version: VersionOption = None,
+    key: KeyOption = None,
     database: DatabaseOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """End a delegation on a day."""
     with signed_in(database) as (conduct, token):
         user, chosen, last = conduct.accounts.user(name), role_named(role), read_day(ends, utc_day(conduct))
-        receipt = conduct.end_delegation(token, trial, user.name, chosen, last, expected_version=expected_version)
+        receipt = conduct.end_delegation(
+            token, trial, user.name, chosen, last, expected_version=expected_version, key=key
+        )
     print_receipt(receipt, as_json)
 
 

@@ -23,12 +23,13 @@ from escalation.trial_cli_shared import (
 def snapshot(
     trial: TrialArgument,
     expected_version: VersionOption = None,
+    key: KeyOption = None,
     database: DatabaseOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Freeze the data a decision will rest on, with its gaps listed."""
     with signed_in(database) as (conduct, token):
-        receipt = conduct.snapshot(token, trial, expected_version=expected_version)
+        receipt = conduct.snapshot(token, trial, expected_version=expected_version, key=key)
     made = receipt.entries[-1].payload
     lines = [f"data {made['data_hash']}", *(f"gap: {gap}" for gap in made["gaps"])]
     lines.append(f"next: escalation trial recommend {trial} {receipt.version}")
@@ -39,6 +40,7 @@ def recommend(
     trial: TrialArgument,
     snapshot: Annotated[int, typer.Argument(metavar="SNAPSHOT", help="Entry number of the snapshot.")],
     expected_version: VersionOption = None,
+    key: KeyOption = None,
     database: DatabaseOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -46,7 +48,7 @@ def recommend(
     from escalation.conduct.draws import draw_words
 
     with signed_in(database) as (conduct, token):
-        receipt = conduct.recommend(token, trial, snapshot, expected_version=expected_version)
+        receipt = conduct.recommend(token, trial, snapshot, expected_version=expected_version, key=key)
     advice = receipt.entries[-1].payload["advice"]
     lines = [advice["text"], *(f"  {line}" for line in advice["outlook"])]
     if "draw" in advice:
@@ -118,6 +120,7 @@ def sign(
     trial: TrialArgument,
     committee: Annotated[int, typer.Argument(metavar="COMMITTEE", help="Entry number of the committee record.")],
     expected_version: VersionOption = None,
+    key: KeyOption = None,
     database: DatabaseOption = None,
     password_stdin: StdinOption = False,
     as_json: JsonOption = False,
@@ -126,7 +129,7 @@ def sign(
     with signed_in(database) as (conduct, token):
         conduct.accounts.authenticate(token)
         receipt = conduct.sign_decision(
-            token, trial, committee, signing(password_stdin), expected_version=expected_version
+            token, trial, committee, signing(password_stdin), expected_version=expected_version, key=key
         )
         decision = conduct.state(token, trial).decisions[committee]
     made, in_effect = receipt.entries[-1].payload["signature"], decision.effective is not None

@@ -132,20 +132,35 @@ class Conduct:
         ends: date | None = None,
         *,
         expected_version: int | None = None,
+        key: str | None = None,
     ) -> Receipt:
         """Give a user a role in a trial, from a day to a day."""
         by, _ = self.authorise(token, trial, Permission.DELEGATE)
         user = self.accounts.user(user).name
+        said = {"user": user, "role": str(role), "starts": starts.isoformat(), "ends": ends and ends.isoformat()}
+        if first := self._first(trial, "delegated", by, key, **said):
+            return first
         where = EVERY_TRIAL if trial == INSTALLATION else trial
         Delegation(user, where, role, starts, ends, by.name)  # refuses what no delegation can say
         record = r.Delegated(user=user, role=role, starts=starts, ends=ends)
-        return self._append(trial, [record], actor=by.name, expected=expected_version)
+        return self._append(trial, [record], actor=by.name, expected=expected_version, key=key)
 
     def end_delegation(
-        self, token: str, trial: str, user: str, role: Role, ends: date, *, expected_version: int | None = None
+        self,
+        token: str,
+        trial: str,
+        user: str,
+        role: Role,
+        ends: date,
+        *,
+        expected_version: int | None = None,
+        key: str | None = None,
     ) -> Receipt:
         """End a running delegation on a day; it can only be shortened."""
         by, _ = self.authorise(token, trial, Permission.DELEGATE)
+        said = {"user": user, "role": str(role), "ends": ends.isoformat()}
+        if first := self._first(trial, "delegation_ended", by, key, **said):
+            return first
         running = [
             each
             for each in self.delegations(trial)
@@ -156,7 +171,7 @@ class Conduct:
         if not running:
             raise ConductError(f"{user} has no delegation as {role.words} in {trial} that could end on {ends}")
         record = r.DelegationEnded(user=user, role=role, ends=ends)
-        return self._append(trial, [record], actor=by.name, expected=expected_version)
+        return self._append(trial, [record], actor=by.name, expected=expected_version, key=key)
 
     # the protocol ---------------------------------------------------------------------------
 
@@ -172,6 +187,7 @@ class Conduct:
         signatures_needed: int = 1,
         draws: r.DrawStream | None = None,
         expected_version: int | None = None,
+        key: str | None = None,
     ) -> Receipt:
         """Lock the protocol in by hash, signed; this opens the starting regimen.
 
@@ -179,6 +195,8 @@ class Conduct:
         follows from the signature.
         """
         user, roles = self.authorise(token, trial, Permission.OPEN_TRIAL)
+        if first := self._first(trial, "trial_opened", user, key, study_hash=study.hash):
+            return first
         _must_have_one_group(study)
         data = study.as_dict()
         signature = self._sign(user, password, roles[0], "opens the trial under this protocol", study.hash)
@@ -191,7 +209,7 @@ class Conduct:
             draws=draws,
             signature=signature,
         )
-        return self._gated(trial, record, user, expected=expected_version)
+        return self._gated(trial, record, user, expected=expected_version, key=key)
 
     def amend(
         self,
@@ -203,9 +221,13 @@ class Conduct:
         reason: str,
         *,
         expected_version: int | None = None,
+        key: str | None = None,
     ) -> Receipt:
         """Put an amended protocol in force from a date; earlier decisions keep theirs."""
         user, roles = self.authorise(token, trial, Permission.AMEND_PROTOCOL)
+        said = {"study_hash": study.hash, "from_date": from_date.isoformat()}
+        if first := self._first(trial, "protocol_amended", user, key, **said):
+            return first
         _must_have_one_group(study)
         before = self._state(trial).in_force()
         if study.protocol.grid.shape != before.protocol.grid.shape:
@@ -220,7 +242,7 @@ class Conduct:
         record = r.ProtocolAmended(
             study=study.as_dict(), study_hash=study.hash, from_date=from_date, signature=signature
         )
-        return self._gated(trial, record, user, expected=expected_version, reason=reason)
+        return self._gated(trial, record, user, expected=expected_version, reason=reason, key=key)
 
     # records --------------------------------------------------------------------------------
 
@@ -262,9 +284,12 @@ class Conduct:
         *,
         anchors: Mapping[str, date] | None = None,
         expected_version: int | None = None,
+        key: str | None = None,
     ) -> Receipt:
         """Evaluate the trial's criteria on the answers and record both; there is no way to set the verdict by hand."""
         user, _ = self.authorise(token, trial, Permission.RECORD_ELIGIBILITY)
+        if first := self._first(trial, "eligibility_recorded", user, key, participant=participant):
+            return first
         opened = self._state(trial).opened
         if opened is None or opened.criteria is None:
             raise ConductError("the trial was opened without machine-readable criteria; record the verdict instead")
@@ -275,17 +300,15 @@ class Conduct:
             verdict=verdict.status,
             findings=tuple(f"{each.criterion}: {each.status}" for each in (*verdict.failed, *verdict.open)),
         )
-        return self._gated(trial, record, user, expected=expected_version)
+        return self._gated(trial, record, user, expected=expected_version, key=key)
 
     def assign(
         self, token: str, trial: str, participant: str, *, expected_version: int | None = None, key: str | None = None
     ) -> Receipt:
         """Assign a participant to the open regimen, in the role that follows from the cohort."""
         user, _ = self.authorise(token, trial, Permission.ENROL)
-        for entry in self.ledger.entries(trial) if key is not None else ():
-            mine = entry.idempotency_key == key and entry.type == "assigned" and entry.actor == user.name
-            if mine and entry.payload["participant"] == participant:
-                return Receipt((entry,))
+        if first := self._first(trial, "assigned", user, key, participant=participant):
+            return first
         state = self._state(trial)
         record = next_assignment(state, participant)
         if record is None:
@@ -305,9 +328,13 @@ class Conduct:
         attribution: str,
         discussion: str,
         expected_version: int | None = None,
+        key: str | None = None,
     ) -> Receipt:
         """Settle a proposed DLT, signed."""
         user, roles = self.authorise(token, trial, Permission.ADJUDICATE_DECIDE)
+        said = {"participant": participant, "adjudication": adjudication, "outcome": outcome}
+        if first := self._first(trial, "dlt_decided", user, key, **said):
+            return first
         person = self._state(trial).people.get(participant)
         proposal = person.adjudications.get(adjudication) if person is not None else None
         content = {
@@ -320,7 +347,7 @@ class Conduct:
         }
         signature = self._sign(user, password, roles[0], f"adjudicates the DLT as {outcome}", canonical.digest(content))
         record = r.DltDecided.model_validate({**content, "signature": signature})
-        return self._gated(trial, record, user, expected=expected_version)
+        return self._gated(trial, record, user, expected=expected_version, key=key)
 
     def correct(
         self,
@@ -332,19 +359,26 @@ class Conduct:
         reason: str,
         *,
         expected_version: int | None = None,
+        key: str | None = None,
     ) -> Receipt:
         """Replace one value of an earlier entry; old value, new value, who, when and why stay readable."""
         user, _ = self.authorise(token, trial, Permission.CORRECT)
+        if first := self._first(trial, "corrected", user, key, entry=entry, field=field, new=new):
+            return first
         if not reason.strip():
             raise ConductError("a correction needs its reason")
         record = correction(self.ledger.entries(trial), entry, field, new)
-        return self._gated(trial, record, user, reason=reason, expected=expected_version)
+        return self._gated(trial, record, user, reason=reason, expected=expected_version, key=key)
 
     # the decision ---------------------------------------------------------------------------
 
-    def snapshot(self, token: str, trial: str, *, expected_version: int | None = None) -> Receipt:
+    def snapshot(
+        self, token: str, trial: str, *, expected_version: int | None = None, key: str | None = None
+    ) -> Receipt:
         """Freeze the data a decision will rest on, with its gaps listed."""
         user, _ = self.authorise(token, trial, Permission.TAKE_SNAPSHOT)
+        if first := self._first(trial, "snapshot_taken", user, key):
+            return first
         state = self._state(trial)
         trial_state = state.trial_state()
         data = {
@@ -359,11 +393,16 @@ class Conduct:
         record = r.SnapshotTaken(
             as_of=state.version, data=data, data_hash=canonical.digest(data), gaps=tuple(gaps(state))
         )
-        return self._gated(trial, record, user, expected=record.as_of if expected_version is None else expected_version)
+        expected = record.as_of if expected_version is None else expected_version
+        return self._gated(trial, record, user, expected=expected, key=key)
 
-    def recommend(self, token: str, trial: str, snapshot: int, *, expected_version: int | None = None) -> Receipt:
+    def recommend(
+        self, token: str, trial: str, snapshot: int, *, expected_version: int | None = None, key: str | None = None
+    ) -> Receipt:
         """What the design recommends on a snapshot, with reasons and look-ahead."""
         user, _ = self.authorise(token, trial, Permission.RECOMMEND)
+        if first := self._first(trial, "recommended", user, key, snapshot=snapshot):
+            return first
         state = self._state(trial)
         expected = state.version if expected_version is None else expected_version
         frozen = state.snapshots.get(snapshot)
@@ -377,22 +416,41 @@ class Conduct:
             software=__version__,
             advice=advice_form(state),
         )
-        return self._gated(trial, record, user, expected=expected)
+        return self._gated(trial, record, user, expected=expected, key=key)
 
     def sign_decision(
-        self, token: str, trial: str, committee: int, password: str, *, expected_version: int | None = None
+        self,
+        token: str,
+        trial: str,
+        committee: int,
+        password: str,
+        *,
+        expected_version: int | None = None,
+        key: str | None = None,
     ) -> Receipt:
         """Sign a committee record after re-entering the password; the last signature needed puts it in effect."""
         user, roles = self.authorise(token, trial, Permission.SIGN_DECISION)
+        if first := self._first(trial, "decision_signed", user, key, committee=committee):
+            return first
         covered = {entry.seq: entry for entry in self.ledger.entries(trial)}.get(committee)
         if covered is None or covered.type != "committee_recorded":
             raise ConductError(f"entry {committee} is no committee record")
         meaning = f"agrees to: {covered.payload['action'].replace('_', ' ')}"
         signature = self._sign(user, password, roles[0], meaning, covered.hash)
         record = r.DecisionSigned(committee=committee, signature=signature)
-        return self._gated(trial, record, user, expected=expected_version)
+        return self._gated(trial, record, user, expected=expected_version, key=key)
 
     # helpers --------------------------------------------------------------------------------
+
+    def _first(self, trial: str, kind: str, by: User, key: str | None, /, **said: Any) -> Receipt | None:
+        """The first receipt of an act sent again under its key, before any of it is worked out or signed anew."""
+        for entry in self.ledger.entries(trial) if key is not None else ():
+            if entry.idempotency_key == key:
+                same = (entry.type, entry.actor) == (kind, by.name)
+                if not same or any(entry.payload[name] != value for name, value in said.items()):
+                    raise IdempotencyError(trial, entry.idempotency_key or "", entry.seq)
+                return Receipt((entry,))
+        return None
 
     def _sign(self, user: User, password: str, role: Role, meaning: str, record_hash: str) -> dict[str, Any]:
         signature: Signature = sign(self.accounts, user, password, role, meaning, record_hash)

@@ -93,7 +93,9 @@ def _form(desk: Desk, person: Person, code: str) -> None:
         said = {"participant": person.code, "adjudication": code, **given}
         r.DltDecided.model_validate({**said, "proposal_hash": "", "signature": {}})  # refused before anything is signed
         password = str(values["password"] or "")
-        return desk.conduct.adjudicate(desk.token, desk.trial, password, **said, expected_version=attempt.version)
+        return desk.conduct.adjudicate(
+            desk.token, desk.trial, password, **said, expected_version=attempt.version, key=attempt.key
+        )
 
     act(desk, f"adjudicate:{person.code}:{code}", show, write, button="Sign and record", again="Continue")
 

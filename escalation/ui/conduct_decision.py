@@ -122,7 +122,7 @@ def _take_snapshot(desk: Desk) -> None:
         return
 
     def write(values: Values, attempt: Attempt) -> Receipt:
-        return desk.conduct.snapshot(desk.token, desk.trial, expected_version=attempt.version)
+        return desk.conduct.snapshot(desk.token, desk.trial, expected_version=attempt.version, key=attempt.key)
 
     text = "Freeze the data the decision will rest on. It gets a hash; later changes void what is signed on it."
     act(desk, "decision:snapshot", _button_only(text), write, button="Take snapshot", again="Continue")
@@ -134,7 +134,9 @@ def _recommend(desk: Desk, snapshot: int) -> None:
         return
 
     def write(values: Values, attempt: Attempt) -> Receipt:
-        return desk.conduct.recommend(desk.token, desk.trial, snapshot, expected_version=attempt.version)
+        return desk.conduct.recommend(
+            desk.token, desk.trial, snapshot, expected_version=attempt.version, key=attempt.key
+        )
 
     text = f"Ask the design on the snapshot of entry {snapshot}. The answer is recorded with rule, inputs and version."
     act(desk, "decision:recommend", _button_only(text), write, button="Record recommendation", again="Continue")
@@ -161,7 +163,7 @@ def _sign(desk: Desk, decision: Decision) -> None:
     def write(values: Values, attempt: Attempt) -> Receipt:
         password = str(values["password"] or "")
         return desk.conduct.sign_decision(
-            desk.token, desk.trial, decision.seq, password, expected_version=attempt.version
+            desk.token, desk.trial, decision.seq, password, expected_version=attempt.version, key=attempt.key
         )
 
     act(desk, f"decision:sign:{decision.seq}", show, write, button="Sign", again="Continue")

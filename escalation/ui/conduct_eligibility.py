@@ -53,7 +53,13 @@ def eligibility_form(desk: Desk, person: Person, area: str) -> None:
     def write(values: Values, attempt: Attempt) -> Receipt:
         answers, anchors = read_answers(criteria, values, desk)
         return desk.conduct.record_eligibility(
-            desk.token, desk.trial, person.code, answers, anchors=anchors, expected_version=attempt.version
+            desk.token,
+            desk.trial,
+            person.code,
+            answers,
+            anchors=anchors,
+            expected_version=attempt.version,
+            key=attempt.key,
         )
 
     act(desk, area, show, write, button="Evaluate and record")

@@ -57,6 +57,7 @@ def opening_part(conduct: Conduct, token: str, user: User, unopened: list[str]) 
                 zone=str(values["zone"]),
                 criteria=values["criteria"],
                 signatures_needed=int(values["needed"] or 1),
+                key=attempt.key,
             )
 
         where = place_of(conduct, token, user, trial)

@@ -179,7 +179,13 @@ def _give(where: Place) -> tuple[Ask, Write]:
             raise refused("choose the person and the role")
         check_version(where.conduct, where.trial, attempt.version)
         return where.conduct.delegate(
-            where.token, where.trial, values["user"], values["role"], values["starts"], values["ends"]
+            where.token,
+            where.trial,
+            values["user"],
+            values["role"],
+            values["starts"],
+            values["ends"],
+            key=attempt.key,
         )
 
     return show, write
@@ -203,6 +209,8 @@ def _end(where: Place) -> tuple[Ask, Write]:
             raise refused("choose the delegation")
         check_version(where.conduct, where.trial, attempt.version)
         chosen = running[values["which"]]
-        return where.conduct.end_delegation(where.token, where.trial, chosen.user, chosen.role, values["ends"])
+        return where.conduct.end_delegation(
+            where.token, where.trial, chosen.user, chosen.role, values["ends"], key=attempt.key
+        )
 
     return show, write

@@ -72,7 +72,7 @@ def _amend(desk: Desk) -> None:
     def write(values: Values, attempt: Attempt) -> Receipt:
         check_version(desk.conduct, desk.trial, attempt.version)
         password, reason = str(values["password"] or ""), str(values["reason"] or "")
-        return desk.conduct.amend(desk.token, desk.trial, study, password, values["from_date"], reason)
+        return desk.conduct.amend(desk.token, desk.trial, study, password, values["from_date"], reason, key=attempt.key)
 
     act(desk, f"protocol:amend:{study.hash}", show, write, button="Sign and amend", again="Continue")
 

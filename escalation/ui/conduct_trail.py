@@ -114,7 +114,9 @@ def _correction(desk: Desk) -> None:
 
     def write(values: Values, attempt: Attempt) -> Receipt:
         new, reason = _as_value(str(values["new"] or ""), kind_of(listed[seq], field)), str(values["reason"] or "")
-        return desk.conduct.correct(desk.token, desk.trial, seq, field, new, reason, expected_version=attempt.version)
+        return desk.conduct.correct(
+            desk.token, desk.trial, seq, field, new, reason, expected_version=attempt.version, key=attempt.key
+        )
 
     act(desk, f"trail:correct:{seq}:{field}", show, write, button="Record correction", again="Continue")
 

@@ -278,6 +278,13 @@ class Store:
         else:
             self.run("ALTER TABLE ledger DISABLE TRIGGER ALL")
 
+    def unguard_accounts(self) -> None:
+        """Remove a guard of the account log only."""
+        if self.dialect == "sqlite":
+            self.run("DROP TRIGGER account_log_no_delete")
+        else:
+            self.run("ALTER TABLE account_log DISABLE TRIGGER account_log_append_only")
+
 
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[Server]:

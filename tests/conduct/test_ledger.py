@@ -409,6 +409,17 @@ def test_nothing_is_recorded_without_the_guards(store: Any) -> None:
     assert ledger.entries(TRIAL) == made
 
 
+def test_nothing_is_recorded_without_the_guards_of_the_account_log(store: Any) -> None:
+    ledger = store.open()
+    made = record(ledger, 1)
+    store.unguard_accounts()
+    with pytest.raises(
+        LedgerClosedSchemaError, match=r"account_log_.* against changes to the account log; nothing was"
+    ):
+        ledger.append(TRIAL, [fact(2)], actor="ada", expected_version=1)
+    assert ledger.entries(TRIAL) == made
+
+
 def test_a_role_that_may_read_and_insert_is_enough(postgresql: Any) -> None:
     """PostgreSQL only: SQLite has no roles."""
     where = postgresql.database()

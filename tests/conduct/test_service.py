@@ -528,6 +528,77 @@ def test_idempotency_key_is_not_reused_for_something_else(site):
     assert site.version == kept
 
 
+def test_idempotency_key_of_every_act_repeats_the_first_answer(site, tmp_path):
+    """What is worked out or signed is neither worked out nor signed again; another act under the key is refused."""
+    conduct, trial = site.conduct, site.trial
+    site.screen("P1")
+    site.assign("P1")
+    site.infuse("P1")
+    infusion = site.version
+    site.propose("P1")
+
+    def repeated(act, other=None):
+        first = act("a key of its own " + str(site.version))
+        kept, key = site.version, first.entries[-1].idempotency_key
+        assert act(key).entries == first.entries
+        assert site.version == kept
+        if other is not None:
+            with pytest.raises(IdempotencyError):
+                other(key)
+            assert site.version == kept
+        return first.version
+
+    def settled(outcome):
+        return lambda key: conduct.adjudicate(
+            site.token("maria"),
+            trial,
+            kit.PASSWORD,
+            participant="P1",
+            adjudication="A1",
+            outcome=outcome,
+            attribution="probable",
+            discussion="Discussed.",
+            key=key,
+        )
+
+    repeated(settled("not_dlt"), settled("dlt"))
+
+    def corrected(new):
+        carlos = site.token("carlos")
+        return lambda key: conduct.correct(carlos, trial, infusion, "lot", new, "read again", key=key)
+
+    repeated(corrected("L-2"), corrected("L-3"))
+    site.complete("P1")
+    site.cohort("P2", "P3")
+    snapshot = repeated(lambda key: conduct.snapshot(site.token("stefan"), trial, key=key))
+    recommendation = repeated(
+        lambda key: conduct.recommend(site.token("stefan"), trial, snapshot, key=key),
+        lambda key: conduct.recommend(site.token("stefan"), trial, snapshot + 1, key=key),
+    )
+    committee = site.committee(recommendation)
+    repeated(
+        lambda key: conduct.sign_decision(site.token("maria"), trial, committee, kit.PASSWORD, key=key),
+        lambda key: conduct.sign_decision(site.token("chen"), trial, committee, kit.PASSWORD, key=key),
+    )
+    admin, today = site.token(kit.ADMIN), site.today
+    repeated(
+        lambda key: conduct.delegate(admin, trial, "chen", Role.MONITOR, today, key=key),
+        lambda key: conduct.delegate(admin, trial, "mona", Role.MONITOR, today, key=key),
+    )
+    repeated(lambda key: conduct.end_delegation(admin, trial, "chen", Role.MONITOR, today, key=key))
+    amended = kit.study(max_patients=15)
+    repeated(
+        lambda key: conduct.amend(site.token("ingrid"), trial, amended, kit.PASSWORD, today, "more", key=key),
+        lambda key: conduct.amend(site.token("ingrid"), trial, site.study, kit.PASSWORD, today, "more", key=key),
+    )
+    (tmp_path / "unopened").mkdir()
+    unopened = kit.Site(tmp_path / "unopened", opened=False)
+    first = unopened.open(key="open")
+    assert unopened.open(key="open").entries == first.entries
+    unopened.close()
+    assert site.verify().ok
+
+
 def test_race_a_snapshot_holds_what_was_recorded_before_it(site):
     """Another process records an outcome between the reading and the writing of a snapshot."""
     site.cohort("P1", "P2")

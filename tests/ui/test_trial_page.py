@@ -253,7 +253,11 @@ def test_a_drawn_regimen_is_shown_and_another_sets_the_draw_aside(make: Any) -> 
     choices = screen.widget("Regimen").options
     assert choices[0] == "as drawn"
     assert sum("(the design allows it)" in each for each in choices) == 2
-    minutes = {"Meeting": "SRC 1", "Attendance, one person a line": "Maria Tester, chair", "What was weighed": "Complete."}
+    minutes = {
+        "Meeting": "SRC 1",
+        "Attendance, one person a line": "Maria Tester, chair",
+        "What was weighed": "Complete.",
+    }
     screen.fill(**minutes)
     index = site.study.protocol.grid.index((other["dose"], other["frequency"]))
     screen.choose("Regimen", index).press("Record decision")

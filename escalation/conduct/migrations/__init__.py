@@ -39,11 +39,17 @@ LEDGER: Final = sa.Table(
 )
 """The one table: an entry's fields as columns, its payload as canonical JSON."""
 
-GUARDS: Final = {
-    "sqlite": ("ledger_no_update", "ledger_no_delete", "ledger_next_only"),
-    "postgresql": ("ledger_no_update", "ledger_no_delete", "ledger_no_truncate", "ledger_next_only"),
+GUARDS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
+    "sqlite": {
+        "ledger": ("ledger_no_update", "ledger_no_delete", "ledger_next_only"),
+        "account_log": ("account_log_no_update", "account_log_no_delete", "account_log_no_replace"),
+    },
+    "postgresql": {
+        "ledger": ("ledger_no_update", "ledger_no_delete", "ledger_no_truncate", "ledger_next_only"),
+        "account_log": ("account_log_append_only",),
+    },
 }
-"""The triggers by which the database refuses changes."""
+"""The triggers by which the database refuses changes, by the table they guard."""
 
 
 def _config() -> Config:
@@ -101,16 +107,20 @@ def _newer(found: str) -> LedgerClosedSchemaError:
 
 
 def must_be_guarded(connection: sa.Connection) -> None:
-    """Refuse to write where somebody has removed or disabled a guard."""
+    """Refuse to write where somebody has removed or disabled a guard of the ledger or of the account log."""
     sqlite = connection.dialect.name == "sqlite"
+    # the ledger's fire always; the account log's as ordinary triggers do
     query = (
-        "SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'ledger'"
+        "SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name IN ('ledger', 'account_log')"
         if sqlite
-        else "SELECT tgname FROM pg_trigger WHERE tgrelid = 'ledger'::regclass AND tgenabled = 'A'"
+        else "SELECT tgname FROM pg_trigger WHERE (tgrelid = 'ledger'::regclass AND tgenabled = 'A') "
+        "OR (tgrelid = 'account_log'::regclass AND tgenabled IN ('O', 'A'))"
     )
     standing = set(connection.exec_driver_sql(query).scalars())
-    if missing := [guard for guard in GUARDS[connection.dialect.name] if guard not in standing]:
-        raise LedgerClosedSchemaError(
-            f"somebody has removed the guard {', '.join(missing)} against changes to the ledger; nothing was recorded; "
-            "check every trial against its last printed head hash, and restore a backup into a new store"
-        )
+    for table, guards in GUARDS[connection.dialect.name].items():
+        if missing := [guard for guard in guards if guard not in standing]:
+            raise LedgerClosedSchemaError(
+                f"somebody has removed the guard {', '.join(missing)} against changes to the "
+                f"{table.replace('_', ' ')}; nothing was recorded; check every trial against its last printed head "
+                "hash, and restore a backup into a new store"
+            )
