@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Literal
@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from escalation.benchmark import Benchmark, benchmark
-from escalation.characteristics import Estimate, measure_rows
+from escalation.characteristics import MEASURES, Estimate, measure_rows
 from escalation.errors import Fault, StudyError
 from escalation.exact import Progress
 from escalation.families import response_shown
@@ -20,6 +20,10 @@ from escalation.tally import Floats
 
 DISTINGUISHED = 2.0
 """Paired standard errors a difference must exceed to be called distinguished."""
+
+
+OF_THE_TRUE_MTD = frozenset({"correct_selection", "poor_allocation"})
+"""Measures of the true MTD; for a contour that is one of every frequency, so other designs are not subtracted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,13 @@ class ComparedScenario:
     benchmark: Benchmark
     measures: tuple[dict[str, Estimate], ...]
     differences: tuple[dict[str, Difference], ...]
+
+    @property
+    def names(self) -> list[str]:
+        """The measures that any entry has, in the order they are printed."""
+        found = dict.fromkeys(name for each in self.measures for name in each)
+        known = [name for name in MEASURES if name in found]
+        return [*known, *(name for name in found if name not in MEASURES)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +130,19 @@ def comparison_of(runs: Sequence[Simulation]) -> Comparison:
     compared = tuple(
         _scenario(position, studies, runs, first.trials, first.seed) for position in range(len(first.scenarios))
     )
-    notes = tuple(dict.fromkeys(note for run in runs for note in run.notes))
+    notes = tuple(dict.fromkeys((*(note for run in runs for note in run.notes), *_of_contours(studies))))
     return Comparison(tuple(studies), first.engine, first.trials, first.seed, compared, notes, tuple(runs))
+
+
+def _of_contours(studies: Sequence[Study]) -> Iterator[str]:
+    """What to know where designs that select a contour stand beside others."""
+    designs = [study.protocol.rule.design for study in studies]
+    contours = list(dict.fromkeys(each.title for each in designs if each.selects_contour))
+    if contours and not all(each.selects_contour for each in designs):
+        yield (
+            f"{', '.join(contours)}: a dose is selected for every frequency, and is right only when all of them are. "
+            "Correct selection and poor allocation are not compared with designs that select one regimen."
+        )
 
 
 def _share(progress: Progress, position: int, studies: int) -> Progress:
@@ -160,10 +182,12 @@ def _scenario(
         }
         for values in per_trial
     )
-    base = per_trial[0]
-    paired = [
-        {name: v.astype(float) - base[name] for name, v in values.items() if name in base} for values in per_trial[1:]
-    ]
+    base, contours = per_trial[0], [study.protocol.rule.design.selects_contour for study in studies]
+    paired = []
+    for values, contour in zip(per_trial[1:], contours[1:], strict=True):
+        other = OF_THE_TRUE_MTD if contour != contours[0] else frozenset()
+        both = [name for name in values if name in base and name not in other]
+        paired.append({name: values[name].astype(float) - base[name] for name in both})
     differences = tuple(
         {
             name: Difference(float(d.mean()), float(d.std(ddof=1) / root) if trials > 1 else float("nan"))

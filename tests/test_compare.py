@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from io import StringIO
+
 import numpy as np
 import pytest
+from rich.console import Console
 
 from escalation.advice import Advisor
 from escalation.compare import compare
@@ -11,6 +14,7 @@ from escalation.errors import EngineError, StudyError
 from escalation.exact import compile_graph
 from escalation.outcomes import replay
 from escalation.pathways import pathways
+from escalation.report.tables import print_comparison
 from escalation.simulate import simulate
 from escalation.study import load
 
@@ -42,6 +46,43 @@ def test_a_design_compared_with_itself_differs_by_nothing():
     study = load("textbook-5-doses")
     compared = compare([study, study], scenarios=["mtd-3"], trials=200)
     assert all(d.difference == 0 and not d.distinguished for d in compared.scenarios[0].differences[0].values())
+
+
+def test_a_contour_is_not_right_as_one_regimen_is():
+    """Their correct selections are different questions: no difference, and a note that says why."""
+    studies = [load("textbook-grid-3x3", design=name) for name in ("boin_combination", "pipe", "waterfall", "pocrm")]
+    compared = compare(studies, trials=50)
+    notes = [note for note in compared.notes if "not compared with designs that select one regimen" in note]
+    assert [note.split(":")[0] for note in notes] == ["PIPE, Waterfall"]
+    for scenario in compared.scenarios:
+        contours, regimens = scenario.differences[:2], scenario.differences[2:]
+        assert not any({"correct_selection", "poor_allocation"} & set(each) for each in contours)
+        assert all({"patients", "dlts", "selection_above"} <= set(each) for each in scenario.differences)
+        assert all({"correct_selection", "poor_allocation", "selection_within"} <= set(each) for each in regimens)
+        assert "correct_frequencies" in scenario.names
+        assert scenario.names.index("correct_frequencies") == scenario.names.index("correct_selection") + 1
+    same = compare(studies[1:3], trials=50)
+    assert "correct_selection" in same.scenarios[0].differences[0]
+    assert not [note for note in same.notes if "not compared" in note]
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_the_printed_comparison_breaks_no_word_and_no_number(width):
+    names = ("three_plus_three_contour", "boin_combination", "keyboard_combination", "pipe", "waterfall", "pocrm")
+    compared = compare([load("textbook-grid-3x3", design=name) for name in names], trials=20)
+    console = Console(width=width, record=True, file=StringIO())
+    print_comparison(console, compared)
+    text = console.export_text()
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= width
+    (first, *_) = compared.scenarios
+    for entry, measures in enumerate(first.measures):
+        assert f"{measures['patients'].value:.3f} ({measures['patients'].mcse:.3f})" in text, entry
+    for words in ("Participants", "overdosing 60 %", "allocation", "is acceptable", "selected right"):
+        assert words in text
+    columns = [number for line in lines if line.startswith("measure ") for number in line.split()[1:]]
+    assert set(columns) == {"1", "2", "3", "4", "5", "6"}
+    assert text.count("6  POCRM, 6 orderings") == 1
 
 
 def test_the_benchmark_is_an_upper_reference_here():

@@ -243,18 +243,22 @@ def _whiskers(exact: bool) -> str:
 
 def _comparison(comparison: Comparison, figure: _Figures) -> dict[str, Any]:
     named = designs_named([study.protocol.rule.design for study in comparison.studies])
+    compared = any("correct_selection" in found for found in comparison.scenarios[0].differences)
+    measure, told = ("correct_selection", "Correct selection") if compared else ("patients", "Participants")
     apart = {
         scenario.name: {
-            named[position]: found["correct_selection"] for position, found in enumerate(scenario.differences, 1)
+            named[position]: found[measure]
+            for position, found in enumerate(scenario.differences, 1)
+            if measure in found
         }
         for scenario in comparison.scenarios
     }
-    title = f"Correct selection minus that of {named[0]}"
+    title = f"{told} minus that of {named[0]}"
     grid = comparison.studies[0].protocol.grid
     scenarios = []
     for place, scenario in enumerate(comparison.scenarios):
         rows = []
-        for key in scenario.measures[0]:
+        for key in scenario.names:
             cells = [number(measures[key], 4) if key in measures else "" for measures in scenario.measures]
             gaps = ["", *(difference_text(found.get(key)) for found in scenario.differences)]
             rows.append((key, COMPARED.get(key, key), list(zip(cells, gaps, strict=True))))
@@ -282,7 +286,9 @@ def _comparison(comparison: Comparison, figure: _Figures) -> dict[str, Any]:
             {"name": name, "study": study, "steps": study.protocol.rule.steps(), "notices": study.notices}
             for name, study in zip(named, comparison.studies, strict=True)
         ],
-        "figure": figure(differences(apart, title), f"{title}: two paired standard errors to either side; pale: ~."),
+        "figure": figure(
+            differences(apart, title, share=compared), f"{title}: two paired standard errors to either side; pale: ~."
+        ),
         "scenarios": scenarios,
     }
 

@@ -14,7 +14,7 @@ from rich.tree import Tree
 from escalation import __version__
 from escalation.advice import Advice
 from escalation.characteristics import MEASURES, Characteristics, Distribution, Estimate
-from escalation.compare import Comparison
+from escalation.compare import ComparedScenario, Comparison
 from escalation.design import DecisionTable, Estimates
 from escalation.outcomes import Replay
 from escalation.pathways import Node
@@ -323,45 +323,28 @@ AMONG_REGIMENS = {"selection_within", "selection_below", "overdosing_60", "overd
 
 
 def print_comparison(console: Console, comparison: Comparison) -> None:
-    """Designs side by side on common participants, differences from the first."""
-    for study in comparison.studies:
-        console.print(heading(study))
+    """Designs side by side on common participants, below each number its difference from the first."""
+    console.print(heading(comparison.studies[0]))
+    said = set(comparison.studies[0].notices)
+    for position, study in enumerate(comparison.studies, 1):
+        console.print(Text(f"{position}  {study.protocol.rule.design.label}", style="bold"))
+        if study.id != comparison.studies[0].id:
+            console.print(Text(f"   {study.title}, {study.id}"))
+        more = [*study.notices, *(f"warning: {line}" for line in study.warnings() if position > 1)]
+        for line in more:
+            if line not in said:
+                console.print(Text(f"   {line}", style="bold red" if line in study.notices else "yellow"))
+        said |= set(more)
     for note in comparison.notes:
         console.print(Text(f"note: {note}", style="yellow"))
-    names = {
-        **{name: title for name, (title, _) in MEASURES.items()},
-        "patients": "Participants",
-        "dlts": "DLTs",
-        "duration_days": "Duration in days",
-        "response_shown": RESPONSE_MEASURES["response_shown"][0],
-    }
+    several = comparison.studies[0].protocol.grid.size > 1
     for scenario in comparison.scenarios:
         console.print()
         console.print(
             Text.assemble((f"Scenario {scenario.name}", "bold"), f"  truth {_truth(scenario.truth, comparison)}")
         )
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        table.add_column("measure")
-        for position, study in enumerate(comparison.studies, 1):
-            table.add_column(f"{position} {study.protocol.rule.design.title}", justify="right", overflow="fold")
-            if position > 1:
-                table.add_column(f"{position} - 1", justify="right")
-        several = comparison.studies[0].protocol.grid.size > 1
-        for name in scenario.measures[0]:
-            if not several and name in AMONG_REGIMENS:
-                continue
-            cells = []
-            for position, measures in enumerate(scenario.measures):
-                cells.append(number(measures[name], 3) if name in measures else "-")
-                if position:
-                    difference = scenario.differences[position - 1].get(name)
-                    cells.append(
-                        "-"
-                        if difference is None
-                        else _difference(difference.difference, difference.mcse, difference.distinguished)
-                    )
-            table.add_row(names.get(name, name), *cells)
-        console.print(table)
+        for others in _beside(console.width, len(comparison.studies)):
+            console.print(_compared(scenario, others, several))
         best = scenario.benchmark
         if several:
             line = f"Optimal benchmark, {best.participants} participants: PCS {number(best.correct_selection, 3)}"
@@ -371,10 +354,48 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
         identity(
             comparison.studies[0],
             f", {comparison.engine} engine, {comparison.trials:,} common trials, seed {comparison.seed}; Monte Carlo "
-            "standard errors in parentheses, of differences the paired ones; ~ marks a difference not distinguished "
-            "from none (under two standard errors)",
+            "standard errors in parentheses; below each number the paired difference from 1, ~ where it is not "
+            "distinguished from none (under two standard errors)",
         )
     )
+
+
+_NAMES, _NUMBERS = 17, 17
+"""Characters of the names of measures, and of a column of numbers with the space before it."""
+
+
+def _beside(width: int, entries: int) -> list[list[int]]:
+    """The later entries of a comparison in groups, each of which fits beside the first."""
+    fits = max(1, (width - _NAMES) // _NUMBERS - 1)
+    return [list(range(first, min(first + fits, entries))) for first in range(1, entries, fits)]
+
+
+def _compared(scenario: ComparedScenario, others: list[int], several: bool) -> Table:
+    """The first entry of a comparison with some of the others beside it."""
+    names = {
+        **{name: title for name, (title, _) in MEASURES.items()},
+        "patients": "Participants",
+        "dlts": "DLTs",
+        "duration_days": "Duration in days",
+        "response_shown": RESPONSE_MEASURES["response_shown"][0],
+    }
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("measure", width=_NAMES)
+    for position in (0, *others):
+        table.add_column(f"{position + 1}", justify="right", no_wrap=True)
+    for name in scenario.names:
+        if not several and name in AMONG_REGIMENS:
+            continue
+        cells = []
+        for position in (0, *others):
+            measures = scenario.measures[position]
+            cell = number(measures[name], 3) if name in measures else "-"
+            difference = scenario.differences[position - 1].get(name) if position else None
+            if difference is not None:
+                cell += f"\n{_difference(difference.difference, difference.mcse, difference.distinguished)}"
+            cells.append(cell)
+        table.add_row(names.get(name, name), *cells)
+    return table
 
 
 def _difference(value: float, mcse: float, distinguished: bool) -> str:

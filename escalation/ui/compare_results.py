@@ -77,7 +77,8 @@ def _studies(request: dict[str, Any], comparison: Comparison) -> dict[str, str]:
 
 def _differences(key: str, comparison: Comparison, named: Sequence[str]) -> dict[str, Drawn]:
     """The paired differences of one measure in every scenario."""
-    listed = [name for name in comparison.scenarios[0].differences[0] if name in COMPARED]
+    differ = {name for found in comparison.scenarios[0].differences for name in found}
+    listed = [name for name in comparison.scenarios[0].names if name in differ and name in COMPARED]
     chosen = st.selectbox(
         f"Difference from {named[0]}",
         listed,
@@ -86,7 +87,9 @@ def _differences(key: str, comparison: Comparison, named: Sequence[str]) -> dict
         persist_state="session",
     )
     apart = {
-        scenario.name: {named[place]: found[chosen] for place, found in enumerate(scenario.differences, 1)}
+        scenario.name: {
+            named[place]: found[chosen] for place, found in enumerate(scenario.differences, 1) if chosen in found
+        }
         for scenario in comparison.scenarios
     }
     title = f"{COMPARED[chosen]}, minus that of {named[0]}"
@@ -165,7 +168,7 @@ def _selections(comparison: Comparison, place: int, named: Sequence[str]) -> dic
 def _table(scenario: ComparedScenario, named: Sequence[str]) -> None:
     """Every measure under every design, the paired difference below it."""
     rows: list[tuple[str | blocks.Markup, ...]] = []
-    for key in scenario.measures[0]:
+    for key in scenario.names:
         cells: list[str | blocks.Markup] = []
         for position, measures in enumerate(scenario.measures):
             value = number(measures[key]) if key in measures else ""
