@@ -47,6 +47,28 @@ class Boundaries(NamedTuple):
         return self
 
 
+def boundaries_by_cohort(bound: Boundaries, cohort: int) -> dict[str, float | str | list[float]]:
+    """The boundaries after whole cohorts at a regimen, for people to read.
+
+    Examples
+    --------
+    >>> table = Boundaries(*(np.array(row) for row in ([-1, 0, 0], [NEVER, 1, 2], [NEVER, NEVER, 2], [NEVER, 1, 2])))
+    >>> boundaries_by_cohort(table, 1)["eliminate_if_at_least"]
+    'never 2'
+    """
+    whole = range(cohort, len(bound.escalate), cohort)
+
+    def listed(limits: Counts) -> str:
+        return " ".join("never" if limits[n] < 0 or limits[n] > n else f"{limits[n]}" for n in whole)
+
+    return {
+        "evaluable": " ".join(map(str, whole)),
+        "escalate_if_at_most": listed(bound.escalate),
+        "de_escalate_if_at_least": listed(bound.de_escalate),
+        "eliminate_if_at_least": listed(bound.eliminate),
+    }
+
+
 def counts_to(n_max: int) -> tuple[Counts, Counts]:
     """All pairs of n = 0..n_max and y = 0..n_max as two matrices, n down the rows."""
     size = np.arange(n_max + 1, dtype=np.int32)

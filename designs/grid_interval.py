@@ -18,7 +18,7 @@ import numpy as np
 from pydantic import Field
 from scipy.special import betainc
 
-from designs.boundaries import Boundaries
+from designs.boundaries import Boundaries, boundaries_by_cohort
 from escalation.decision import Action, Decisions, Reason
 from escalation.design import Design, Parameters, SafetyProperty, Setting
 from escalation.partial_order import matrix_isotonic
@@ -255,6 +255,10 @@ class GridIntervalDesign(Design[P]):
     def _scores_for(self, tally: Tally) -> Floats:
         most = int(tally.n.max(initial=0))
         return self._scores if most <= self.n_max else _scored(_beyond(most), self.favoured)
+
+    def constants(self) -> dict[str, float | str | list[float]]:
+        """The boundaries by the number evaluable at the current regimen."""
+        return boundaries_by_cohort(self.boundaries, self.setting.cohort_size)
 
     def _boundaries_for(self, tally: Tally) -> Boundaries:
         """The boundaries, extended when more participants were evaluable at a regimen than the protocol planned."""

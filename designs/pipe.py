@@ -77,7 +77,7 @@ from typing import ClassVar
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.special import betainc, betaincc
+from scipy.special import betainc, betaincc, betaincinv
 
 from designs.crm_model import indifference_skeleton
 from designs.pipe_parameters import REASONS, PipeParameters
@@ -181,6 +181,16 @@ class Pipe(Design[PipeParameters]):
                 "leave it out, or start elsewhere",
             )
         return found
+
+    def constants(self) -> dict[str, float | str | list[float]]:
+        """The prior of every regimen, in the order of the levels: median DLT probability and sample size."""
+        size = self.prior_a + self.prior_b
+        median = [betaincinv(a, b, 0.5) for a, b in zip(self.prior_a, self.prior_b, strict=True)]
+        return {
+            "levels": " ".join(self.grid.level(k) for k in range(self.grid.size)),
+            "prior_median": [float(each) for each in median],
+            "prior_size": size.tolist(),
+        }
 
     def _of_shape(self, matrix: Floats, name: str) -> Floats:
         if matrix.shape != self.grid.shape:

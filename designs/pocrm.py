@@ -168,6 +168,20 @@ class Pocrm(Design[PocrmParameters]):
             )
         return ordering
 
+    def constants(self) -> dict[str, float | str | list[float]]:
+        """The skeleton, the orderings it is laid along, their prior probabilities, and the list of the first stage."""
+
+        def levels(ordering: Ordering) -> str:
+            return " ".join(self.grid.level(k) for k in ordering)
+
+        laid = {f"ordering_{number}": levels(each) for number, each in enumerate(self.orderings, 1)}
+        return {
+            "skeleton": self.skeleton.tolist(),
+            **laid,
+            "prior_of_the_orderings": self.prior.tolist(),
+            "stage_one": levels(self.stage_one),
+        }
+
     def _stage_one(self) -> Ordering:
         given = self.parameters.stage_one
         return named_ordering(given, self.grid) if isinstance(given, str) else self._listed(given, "stage_one")

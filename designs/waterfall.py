@@ -58,7 +58,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from designs.boin import Boin
-from designs.boundaries import Boundaries
+from designs.boundaries import Boundaries, boundaries_by_cohort
 from designs.selection import IsotonicSelection
 from designs.waterfall_parameters import REASONS, WaterfallParameters
 from escalation.decision import Action, Decisions, Reason, moves
@@ -276,6 +276,10 @@ class Waterfall(Design[WaterfallParameters]):
             first = np.array([ladder[0] for ladder in self.ladders])
             reached[:, first] |= tally.dlt[:, first] >= bound.stop[tally.n[:, first]]
         return reached
+
+    def constants(self) -> dict[str, float | str | list[float]]:
+        """The boundaries by the number evaluable at the current regimen."""
+        return boundaries_by_cohort(self.boundaries, self.setting.cohort_size)
 
     def _boundaries_for(self, tally: Tally) -> Boundaries:
         """The boundaries, extended when more participants were evaluable at a regimen than the protocol planned."""

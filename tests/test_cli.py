@@ -146,6 +146,25 @@ def test_decide_names_every_regimen_that_can_be_drawn():
     assert "drawn" not in run("decide", "textbook-grid-3x3", "--outcomes", "1.1NNN")
 
 
+def test_the_rule_of_a_grid_design_prints_the_numbers_it_decides_with():
+    """BOIN's table for a target of .3 (Liu & Yuan 2015), a prior for every regimen, the orderings."""
+    said = run("rule", "textbook-grid-3x3", "--design", "boin_combination", "--set", "protocol.design.target=0.3")
+    lines = dict(line.split("  ", 1) for line in said.splitlines() if "if at" in line or line.startswith("evaluable"))
+    assert lines["evaluable"].startswith("3 6 9 12 15 18")
+    assert lines["escalate if at most"].startswith("0 1 2 2 3 4")
+    assert lines["de-escalate if at least"].startswith("2 3 4 5 6 7")
+    assert lines["eliminate if at least"].startswith("3 4 5 7 8 9")
+    for design in ("keyboard_combination", "waterfall"):
+        assert "eliminate if at least" in run("rule", "textbook-grid-3x3", "--design", design)
+    pipe = form("rule", "textbook-grid-3x3", "--design", "pipe")["constants"]
+    assert pipe["levels"].split()[3] == "1.2"
+    assert sum(pipe["prior_size"]) == pytest.approx(1)
+    assert pipe["prior_median"] == sorted(pipe["prior_median"][:3]) + pipe["prior_median"][3:]
+    orderings = form("rule", "textbook-grid-3x3", "--design", "pocrm")["constants"]
+    assert orderings["ordering_1"] == "1.1 2.1 3.1 1.2 2.2 3.2 1.3 2.3 3.3"
+    assert len(orderings["skeleton"]) == 9
+
+
 def test_the_replayed_sibling_ends_at_its_published_dose():
     declared = form("decide", "nct04014166", "--outcomes", "1NNN 2NNN 3NNT 3NNN")
     assert (declared["action"], declared["selected"]) == ("stop", {"dose": 3, "frequency": 1})

@@ -257,7 +257,11 @@ def print_rule(console: Console, study: Study) -> None:
         console.print(f"  - {step}")
     for name, value in design.constants().items():
         numbers = [f"{each:.4g}" for each in value] if isinstance(value, list) else [f"{value}"]
-        console.print(Text.assemble((name.replace("_", " "), "cyan"), "  ", " ".join(numbers)))
+        console.print(
+            Text.assemble(
+                (name.replace("de_escalate", "de-escalate").replace("_", " "), "cyan"), "  ", " ".join(numbers)
+            )
+        )
     console.print(identity(study))
 
 
