@@ -258,9 +258,8 @@ def test_a_drawn_regimen_is_shown_and_another_sets_the_draw_aside(make: Any) -> 
         "Attendance, one person a line": "Maria Tester, chair",
         "What was weighed": "Complete.",
     }
-    screen.fill(**minutes)
     index = site.study.protocol.grid.index((other["dose"], other["frequency"]))
-    screen.choose("Regimen", index).press("Record decision")
+    screen.fill(**minutes, Regimen=index).press("Record decision")
     assert "why the draw is set aside" in screen.text
     screen.fill(**{"Why the draw is set aside (optional)": kit.LONG_REASON}).press("Record decision")
     assert site.entries()[-1].payload["draw_set_aside"] == kit.LONG_REASON
