@@ -74,5 +74,6 @@ class StateBudgetError(EngineError):
     def __str__(self) -> str:
         return (
             f"the design reaches more than {self.budget:,} distinct states ({self.states:,} and counting); "
-            "raise the state budget (--budget), or simulate with the sampled engine (--engine sampled)"
+            "raise the state budget (--budget), make the trial smaller (--set protocol.max_patients=N), or simulate "
+            "with the sampled engine (--engine sampled)"
         )

@@ -40,11 +40,13 @@ class Verdict:
 class Proof:
     """Properties checked on every reachable state.
 
-    ``states`` counts the distinct states in which a decision was checked.
+    ``states`` counts the distinct states in which a decision was checked; ``draws`` says that the design draws
+    regimens, and that coherence is therefore not among the properties.
     """
 
     states: int
     verdicts: tuple[Verdict, ...]
+    draws: bool = False
 
     @property
     def holds(self) -> bool:
@@ -120,12 +122,7 @@ def _exceeds(view: _View) -> Bools:
 
 
 def _incoherent(view: _View) -> Bools:
-    """Rows whose sibling with one DLT fewer leads to a lower regimen than they do.
-
-    A randomised allocation leads to no single regimen and is not compared.
-    """
-    if view.decisions.allocation is not None:
-        return np.zeros(view.tally.rows, dtype=bool)
+    """Rows whose sibling with one DLT fewer leads to a lower regimen than they do."""
     branches, decisions, order = view.branches, view.decisions, view.rule.grid.at_most
     parent, dlt = branches.parent, branches.tally.cohort_dlt
     place = np.lexsort((dlt, parent))
@@ -197,6 +194,9 @@ def verify(rule: Rule, *, budget: int | None = None, progress: Progress | None =
         When the design does not end by itself, or waits although every window is complete.
     """
     skipped = BETWEEN_REGIMENS if rule.grid.size == 1 else set()
+    draws = rule.decide(rule.first()).allocation is not None
+    if draws:
+        skipped = skipped | {"coherent"}  # a decision that is drawn leads to no single regimen
     checks: list[tuple[str, str, Predicate]] = [each for each in PROPERTIES if each[0] not in skipped]
     for own in rule.design.properties():
         checks.append((f"{rule.design.name}.{_key(own.name)}", own.name, _own(own)))
@@ -237,7 +237,7 @@ def verify(rule: Rule, *, budget: int | None = None, progress: Progress | None =
     verdicts = [Verdict(name, statement, name not in broken, broken.get(name)) for name, statement, _ in checks]
     unended = None if ends else _path(steps, int(origin[0]), rule)
     verdicts.append(Verdict("always_ends", "the trial always ends", ends, unended))
-    return Proof(states, tuple(verdicts))
+    return Proof(states, tuple(verdicts), draws)
 
 
 def _drawn(rule: Rule, tally: Tally, decisions: Decisions) -> tuple[Indices, Decisions]:

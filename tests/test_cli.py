@@ -138,6 +138,16 @@ def test_decide_on_the_grid_and_on_the_frequency_axis():
     assert form("decide", "nct07212335", "--outcomes", "1.1NNN")["next"] == axis["next"]
 
 
+def test_a_certain_decision_that_waits_for_windows_says_so():
+    asked = ("--design", "pipe", "--set", "protocol.expansion=null", "--outcomes")
+    certain = run("decide", "nct05672420", *asked, "1.1NNN 2.1NNP")
+    assert "Wait for the windows to be complete." in certain
+    assert "leads to the same decision" in certain
+    assert "whatever the open outcomes: draws level 3.1 or 2.2" in certain
+    assert "can change the decision" not in certain
+    assert "can change the decision" in run("decide", "nct05672420", "--outcomes", "1.1NNP")
+
+
 def test_decide_names_every_regimen_that_can_be_drawn():
     asked = ("decide", "textbook-grid-3x3", "--design", "pipe", "--outcomes", "1.1NNN")
     assert "level 2.1 with probability 0.5, level 1.2 with probability 0.5" in " ".join(run(*asked).split())

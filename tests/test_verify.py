@@ -16,6 +16,7 @@ from escalation.guards import MaximumSize, NoSkipping
 from escalation.outcomes import parse, replay
 from escalation.regimens import RegimenGrid
 from escalation.rule import Rule
+from escalation.study import load
 from escalation.tally import Tally
 from escalation.verify import Proof, verify
 
@@ -426,3 +427,19 @@ def test_what_it_refuses(study_of):
 def test_guards_are_part_of_the_rule_that_is_proved():
     assert "within_maximum_size" not in broken(verify(Rule(TooMany(), (MaximumSize(limit=9),))))
     assert "no_skipping" not in broken(verify(Rule(Skips(), (NoSkipping(),))))
+
+
+def test_a_design_that_draws_is_not_said_to_be_coherent():
+    """A draw leads to no single regimen: the property is left out, not said to hold."""
+    study = load("textbook-grid-3x3", design="boin_combination", overrides=["protocol.max_patients=9"])
+    proof = verify(study.protocol.rule)
+    assert proof.draws
+    assert "coherent" not in {verdict.name for verdict in proof.verdicts}
+    named = load(
+        "textbook-grid-3x3",
+        design="boin_combination",
+        overrides=["protocol.max_patients=9", "protocol.design.ties=dose_first"],
+    )
+    proof = verify(named.protocol.rule)
+    assert not proof.draws
+    assert "coherent" in {verdict.name for verdict in proof.verdicts}

@@ -20,7 +20,15 @@ from escalation.outcomes import Replay
 from escalation.pathways import Node
 from escalation.regimens import RegimenGrid
 from escalation.report.one_regimen import groups_line, response_rows, response_test_line, safety_rows, stopping_table
-from escalation.report.wording import headline, latest_outcomes, next_step, outlook_lines
+from escalation.report.wording import (
+    CERTAIN_AND_WAITING,
+    NOT_OF_DRAWS,
+    headline,
+    latest_outcomes,
+    next_step,
+    outlook_lines,
+    waits_although_certain,
+)
 from escalation.response import MEASURES as RESPONSE_MEASURES
 from escalation.simulate import ScenarioResult, Simulation
 from escalation.study import Study
@@ -198,10 +206,12 @@ def print_decision(console: Console, study: Study, replayed: Replay, advice: Adv
     for departure in replayed.departures:
         console.print(Text(f"departure from the design: {departure}", style="yellow"))
     console.print()
-    console.print(Panel(Text(headline(advice, rule), style="bold"), expand=False))
+    certain = waits_although_certain(advice)
+    told = "Wait for the windows to be complete." if certain else headline(advice, rule)
+    console.print(Panel(Text(told, style="bold"), expand=False))
     for code in advice.reasons:
-        reason = rule.reason(code)
-        console.print(Text.assemble(reason.line, (f"  [{code}]", "dim")))
+        line = CERTAIN_AND_WAITING if certain else rule.reason(code).line
+        console.print(Text.assemble(line, (f"  [{code}]", "dim")))
     if rule.expansion is not None and state.stage == "escalation" and len(advice.selected) == 1:
         console.print(f"Then {rule.expansion.describe(grid)}.")
     if advice.certain:
@@ -301,6 +311,8 @@ def print_proof(console: Console, study: Study, proof: Proof) -> None:
             console.print(f"        counterexample: {verdict.counterexample}")
     if study.protocol.grid.size == 1:
         console.print("\nWith one regimen the properties about moving between regimens say nothing and are left out.")
+    if proof.draws:
+        console.print(f"\n{NOT_OF_DRAWS}")
     if not proof.holds:
         console.print("\nA broken property is a fact about the design as published, not an error of this check.")
     console.print(identity(study))

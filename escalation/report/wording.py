@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, Final
 
 from escalation.advice import Advice, Possibility
 from escalation.decision import Action
@@ -12,6 +12,23 @@ from escalation.design import Design
 from escalation.pathways import Node
 from escalation.regimens import RegimenGrid
 from escalation.rule import Rule
+
+NOT_OF_DRAWS: Final = (
+    "This design draws: every regimen it can draw was checked. That a further DLT never leads to a higher regimen is "
+    "left out, because a draw leads to no single one."
+)
+"""What a safety proof does not say of a design that randomises."""
+
+
+CERTAIN_AND_WAITING: Final = (
+    "Every outcome still open leads to the same decision; this protocol takes it when the windows are complete."
+)
+
+
+def waits_although_certain(advice: Advice) -> bool:
+    """Whether a decision waits for complete windows only, not for an outcome that could change it."""
+    verdicts = {(each.action, each.regimen, each.selected, each.allocation) for each in advice.outlook}
+    return advice.action == Action.WAIT and len(verdicts) == 1
 
 
 def drawable(allocation: Sequence[float] | None) -> list[tuple[int, float]]:

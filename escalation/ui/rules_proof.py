@@ -6,6 +6,7 @@ import json
 
 import streamlit as st
 
+from escalation.report.wording import NOT_OF_DRAWS
 from escalation.study import Study
 from escalation.ui import blocks
 from escalation.ui.rules_decide import KEY
@@ -60,6 +61,8 @@ def _shown(study: Study, found: Proof) -> None:
         ],
         text=True,
     )
+    if found.draws:
+        st.caption(NOT_OF_DRAWS)
     if broken:
         st.caption("A broken property is a fact about the design as published, not an error of this check.")
         for each in broken:
