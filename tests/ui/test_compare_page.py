@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from escalation.cli import app
 from escalation.compare import compare
-from escalation.report.document import difference_text
+from escalation.report.document import comparison_report, difference_text
 from escalation.study import load, read_text
 from escalation.ui import command_lines, runs
 from escalation.ui.engine import under_design
@@ -75,6 +75,27 @@ def test_a_run_of_the_other_page_is_not_shown_here(opened):
     key = runs.start(asked())
     at = opened("compare_page", study=PRESET, run=key)
     assert "names no run kept here" in at.info[0].value
+
+
+def test_contours_and_single_regimens_beside_each_other(opened):
+    """Every measure that some design has can be chosen; the page and the report take no difference of the others."""
+    grid = "textbook-grid-3x3"
+    others = [text(load(grid, design=name)) for name in ("pipe", "boin_combination", "pocrm")]
+    request = asked(*others[1:], preset=grid, trials=20)
+    request["studies"] = [others[1], others[0], others[2]]
+    key = runs.start(request)
+    assert ended(key).status == "finished"
+    at = opened("compare_page", study=grid, run=key)
+    choice = next(each for each in at.selectbox if each.label.startswith("Difference from"))
+    for position in range(len(choice.options)):
+        choice.select_index(position).run()
+        assert not at.exception
+        choice = next(each for each in at.selectbox if each.label.startswith("Difference from"))
+    assert any("not compared with designs that select one regimen" in each.value for each in at.info)
+    compared = compare([load(grid, design=name) for name in ("boin_combination", "pipe")], trials=20)
+    page = comparison_report(compared)
+    assert "Participants minus that of" in page
+    assert "Frequencies selected right" in page
 
 
 def test_studies_that_assume_other_truths_are_refused_in_words(opened):
