@@ -100,6 +100,12 @@ SWITCHES = {
         {"no_skipping": False, "orderings": ("up_columns", "across_rows"), "ordering_prior": (0.3, 0.7)},
     ),
     "blrm_combination": ({}, {"no_skipping": False, "correlation": -0.3, "overdose_limit": 0.4}),
+    "surface_free": (
+        {},
+        {"estimate": "posterior_mean", "ties": "dose_first", "selection": "tried", "reach": "authors_program"},
+        {"overdose_limit": None, "reach": "anywhere", "strength": 1.0},
+        {"leave_out": "lowest_only", "ties": "frequency_first", "prior_connection": 0.95},
+    ),
 }
 
 
