@@ -93,6 +93,7 @@ GRID = (
     ("pipe", 30, 3, "pipe_sim", 50),
     ("pocrm", 30, 1, "pocrm_sim", 100),
     ("blrm_combination", 30, 3, None, None),
+    ("surface_free", 30, 3, None, None),
 )
 """Design, participants, cohort size, and the peer's figure with its number of trials; the sizes are the peers'."""
 

@@ -196,10 +196,10 @@ class SurfaceFree(Design[SurfaceFreeParameters]):
             points = np.array([0.0, *_CUTS, 1.0])[held]
             ends[:, row, k] = PchipInterpolator(below[held], points)([tail, 1 - tail])
         named = "product of posterior means" if parameters.estimate == "product_of_means" else "posterior mean"
-        doses, frequencies = self.grid.shape[1], self.grid.shape[0]
-        names = ["connection of the lowest regimen"]
-        names += [f"connection of dose {d}" for d in range(2, doses + 1)]
-        names += [f"connection of frequency {f}" for f in range(2, frequencies + 1)]
+        frequencies, doses = self.grid.shape
+        names = ["connection_lowest"]
+        names += [f"connection_dose_{d}" for d in range(2, doses + 1)]
+        names += [f"connection_frequency_{f}" for f in range(2, frequencies + 1)]
         return Estimates(
             curve=self._curve(found),
             lower=ends[0],

@@ -160,6 +160,7 @@ class SurfacePosterior:
         self._levels = (min(shape), max(shape))
         self._a, self._b = strength * mean[order], strength * (1 - mean[order])
         self._known: dict[tuple[int, ...], _Tables] = {}
+        self._last: tuple[tuple[bytes, bytes, float], SurfaceSummaries] | None = None
 
     @cached_property
     def prior(self) -> Floats:
@@ -170,8 +171,14 @@ class SurfacePosterior:
 
     def summaries(self, n: Counts, dlt: Counts, cut: float) -> SurfaceSummaries:
         """Posterior summaries from (S, K) counts; each distinct row of counts is integrated once."""
+        n, dlt = np.asarray(n, dtype=np.int32), np.asarray(dlt, dtype=np.int32)
+        asked = (n.tobytes(), dlt.tobytes(), cut)
+        if self._last is not None and self._last[0] == asked:  # deciding and selecting ask about the same rows
+            return self._last[1]
         connections, mean, above = self._integrated(n, dlt, (cut,))
-        return SurfaceSummaries(connections, mean, above[:, 0])
+        found = SurfaceSummaries(connections, mean, above[:, 0])
+        self._last = asked, found
+        return found
 
     def above(self, n: Counts, dlt: Counts, cuts: tuple[float, ...]) -> Floats:
         """Posterior probabilities that the DLT probabilities are above each cut: (S, C, K)."""

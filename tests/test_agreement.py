@@ -65,6 +65,7 @@ MORE = {
     "pipe": {"design": {"name": "pipe", "strategy": "sample_size_random"}, "truth": GRID, "max_patients": 12},
     "pocrm": {"design": {"name": "pocrm"}, "truth": GRID, "max_patients": 12},
     "blrm on the grid": {"design": {"name": "blrm_combination"}, "truth": GRID, "max_patients": 15},
+    "surface-free": {"design": {"name": "surface_free"}, "truth": GRID, "max_patients": 15},
     "expansion": {
         "design": {"name": "three_plus_three", "variant": "V2"},
         "truth": [0.15, 0.3, 0.45],
@@ -153,6 +154,7 @@ def test_exact_and_calendar_on_the_textbook_study(agree, study_of, design, condu
         ("pipe", "certain", {"accrual": {"law": "poisson", "mean_gap_days": 4.0}}),
         ("blrm on the grid", "windows", {"accrual": {"law": "poisson", "mean_gap_days": 4.0}}),
         ("pocrm", "windows", {"accrual": {"law": "poisson", "mean_gap_days": 4.0}}),
+        ("surface-free", "certain", {"accrual": {"law": "poisson", "mean_gap_days": 4.0}}),
         ("expansion", "certain", {"accrual": {"law": "fixed", "gap_days": 1.5}}),
         (
             "expansion",

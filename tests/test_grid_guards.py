@@ -18,7 +18,7 @@ from escalation.tally import Tally
 from escalation.verify import verify
 
 TRUTH = [[0.06, 0.14, 0.28], [0.12, 0.26, 0.42]]
-DESIGNS = ("boin_combination", "keyboard_combination", "waterfall", "ivanova_wang", "pipe", "pocrm")
+DESIGNS = ("boin_combination", "keyboard_combination", "waterfall", "ivanova_wang", "pipe", "pocrm", "surface_free")
 
 
 @pytest.fixture(scope="module")

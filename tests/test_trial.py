@@ -222,6 +222,7 @@ STUDIES: dict[str, tuple[dict[str, Any], list[Any], dict[str, Any]]] = {
     "path": ({"name": "three_plus_three_path", "variant": "V2"}, GRID, {"close_cohort_when_certain": True}),
     "contour": ({"name": "three_plus_three_contour"}, GRID, {}),
     "ivanova-wang": ({"name": "ivanova_wang"}, GRID, {"max_patients": 18}),
+    "surface-free": ({"name": "surface_free", "ties": "dose_first"}, GRID, {"max_patients": 15}),
     "ivanova-wang, two in a row": ({"name": "ivanova_wang"}, GRID, {"max_patients": 11, "cohort_size": 1}),
     "two stages": (
         {"name": "dose_then_frequency", "variant": "V2", "carry_over": True},
