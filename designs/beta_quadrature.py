@@ -27,7 +27,8 @@ def beta_rule(count: int, a: float, b: float) -> tuple[Floats, Floats]:
 
 def lagrange(nodes: Floats, at: Floats) -> Floats:
     """The Lagrange basis of the nodes at the points: the shape of ``at`` and (N,) behind it."""
-    gaps = nodes[:, None] - nodes + np.eye(nodes.size)
+    # a common factor cancels; this one keeps the products of many gaps from underflowing
+    gaps = (nodes[:, None] - nodes) * 4 / (nodes[-1] - nodes[0] if nodes.size > 1 else 1.0) + np.eye(nodes.size)
     distance = at[..., None] - nodes
     hit = distance == 0
     share = 1 / (gaps.prod(axis=1) * np.where(hit, 1.0, distance))

@@ -31,14 +31,13 @@ The authors' programs differ from one another and from their description. What i
   is; and trials that stopped for toxicity are counted as selections. Here the rule holds from the first
   cohort and for the target, and a trial that stopped selects nothing.
 
-The posterior is integrated, not sampled: estimates are good to 1e-6, overdose probabilities to .001. Time and memory
-grow with the levels of the shorter axis, of which there may be 5.
+The posterior is integrated, not sampled: estimates are good to 1e-5, overdose probabilities to .001. Time and memory
+grow with the levels of the shorter axis, of which there may be 4; of participants there may be 120.
 
 References
 ----------
 Mozgunov P, Gasparini M, Jaki T (2020) Stat Methods Med Res 29:3093-3109, PMC7612168;
-Barnett H, George M, Skanji D, Saint-Hilary G, Jaki T, Mozgunov P (2024) Stat Methods Med Res 33:203-226,
-doi:10.1177/09622802231220497, PMC10928960.
+Barnett H et al. (2024) Stat Methods Med Res 33:203-226, doi:10.1177/09622802231220497, PMC10928960.
 
 Examples
 --------
@@ -94,7 +93,7 @@ from escalation.tally import Bools, Floats, Tally
 
 _TIE = 1e-6
 """Distances to the target closer than this are equal: the integration is good to less."""
-_MOST_LEVELS = 5
+_MOST_LEVELS, _MOST_PATIENTS = 4, 120
 _CUTS = tuple((np.sin(np.linspace(0, np.pi / 2, 26)[1:-1]) ** 2).tolist())
 """DLT probabilities at which the distribution is worked out for intervals."""
 
@@ -117,7 +116,18 @@ class SurfaceFree(Design[SurfaceFreeParameters]):
                 f"{self.grid.n_doses} doses by {self.grid.n_frequencies} frequencies are too many for this design",
                 f"use at most {_MOST_LEVELS} levels on the shorter axis, or another design",
             )
+        self._check_size("protocol.max_patients", setting.max_patients or 0)
         self.model = SurfacePosterior(self._prior(), parameters.strength, self.grid.shape)
+
+    @staticmethod
+    def _check_size(field: str, participants: int) -> None:
+        """Raises DesignError above the size for which overdose probabilities are checked."""
+        if participants > _MOST_PATIENTS:
+            raise DesignError(
+                field,
+                f"{participants} participants are more than the {_MOST_PATIENTS} this design is integrated for",
+                f"plan at most {_MOST_PATIENTS}, or use another design",
+            )
 
     def _prior(self) -> Floats:
         """Prior means of the connections: the lowest regimen's, every step in dose, every step in frequency."""
@@ -163,6 +173,7 @@ class SurfaceFree(Design[SurfaceFreeParameters]):
 
     def posterior(self, tally: Tally) -> SurfaceSummaries:
         """Posterior summaries in every row; ``above`` is Pr(p > target)."""
+        self._check_size("participants", int(tally.total.max(initial=0)))
         return self.model.summaries(tally.n, tally.dlt, self.parameters.target)
 
     def overdose(self, tally: Tally) -> Floats:

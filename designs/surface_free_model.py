@@ -9,7 +9,7 @@ The partial products C_j = theta phi_2 ... phi_j along the longer axis are a Mar
 of the shorter axis the likelihood is a polynomial in each C_j. Expectations over a connection carry the polynomial
 from one C_j to the next, as its values at Gauss nodes; the connections of the shorter axis are summed over the Gauss
 nodes of their priors, of as many as the participants at and beyond them ask for. Posterior means are then good to
-1e-7. The share of a regimen's distribution above a cut is integrated exactly against these polynomials; such
+1e-5. The share of a regimen's distribution above a cut is integrated exactly against these polynomials; such
 probabilities are good to .001.
 """
 
@@ -26,17 +26,22 @@ from designs.beta_quadrature import beta_rule, lagrange, rule_above, share_above
 from escalation.numerics import distinct_rows
 from escalation.tally import Counts, Floats
 
-_CHAIN_NODES = ((30, 16), (45, 20), (60, 24), (120, 32), (np.inf, 40))
-_CROSS_NODES = ((0, 1), (6, 8), (15, 10), (30, 12), (60, 16), (np.inf, 24))
-"""Nodes by the number of participants that bear on a connection."""
 _FINE = 24
 """Nodes of the integrals above a cut, which are worked out once."""
 _CHUNK = 100_000
 """Numbers held at once: few enough to stay in cache."""
 
 
-def _nodes(steps: tuple[tuple[float, int], ...], participants: int) -> int:
-    return next(count for most, count in steps if participants <= most)
+def _chain_nodes(participants: Counts) -> Counts:
+    """Nodes of every C_j: as posteriors narrow with the root of the participants, so must the nodes."""
+    count: Counts = np.maximum(2 * np.ceil(1.45 * np.sqrt(participants)), 16).astype(np.int32)
+    return count
+
+
+def _cross_nodes(participants: Counts) -> Counts:
+    """Nodes of a connection across, by the participants at and beyond it; one where it has its prior distribution."""
+    wanted = np.maximum(2 * np.ceil(np.sqrt(participants) + 0.5), 8)
+    return np.where(participants > 0, wanted, 1).astype(np.int32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,9 +220,8 @@ class SurfacePosterior:
 
     def _keys(self, cells: Floats) -> Counts:
         """The numbers of nodes every row asks for, by its own counts alone: (S, 1 + I - 1)."""
-        beyond = np.cumsum(cells.sum(axis=2)[:, ::-1], axis=1)[:, ::-1].astype(int)
-        keys = [[_nodes(_CHAIN_NODES, row[0]), *(_nodes(_CROSS_NODES, count) for count in row[1:])] for row in beyond]
-        return np.array(keys, dtype=np.int32).reshape(len(cells), self._levels[0])
+        beyond = np.cumsum(cells.sum(axis=2)[:, ::-1], axis=1)[:, ::-1]
+        return np.concatenate([_chain_nodes(beyond[:, :1]), _cross_nodes(beyond[:, 1:])], axis=1)
 
     def _tables(self, key: tuple[int, ...]) -> _Tables:
         if key not in self._known:

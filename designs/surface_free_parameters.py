@@ -29,7 +29,7 @@ class SurfaceFreeParameters(Parameters):
         default=None, description="Prior DLT probability of every frequency at the lowest dose, increasing."
     )
     strength: float = Field(
-        default=4.0, ge=1, le=50, description="Prior sample size of every connection: the sum of its beta parameters."
+        default=4.0, ge=2, le=10, description="Prior sample size of every connection: the sum of its beta parameters."
     )
     estimate: Literal["product_of_means", "posterior_mean"] = Field(
         default="product_of_means",
@@ -69,6 +69,7 @@ class SurfaceFreeParameters(Parameters):
 
     @model_validator(mode="after")
     def _usable(self) -> Self:
+        self._enough("prior_connection", self.prior_connection)
         for name in ("prior_doses", "prior_frequencies"):
             listed = getattr(self, name)
             if listed is None:
@@ -79,6 +80,7 @@ class SurfaceFreeParameters(Parameters):
                     f"{name} must lie between 0 and 1 and increase, each entry leaving at most .99 of the probability "
                     "of no DLT before it: correct its entries"
                 )
+            self._enough(name, min(connections))
         both = self.prior_doses, self.prior_frequencies
         if both[0] is not None and both[1] is not None and abs(both[0][0] - both[1][0]) > 1e-9:
             raise ValueError(
@@ -86,6 +88,14 @@ class SurfaceFreeParameters(Parameters):
                 "lowest regimen, give the same number"
             )
         return self
+
+    def _enough(self, name: str, connection: float) -> None:
+        """The integration is not good for flatter priors than these."""
+        if connection * self.strength < 2 - 1e-9:
+            raise ValueError(
+                f"{name} has a connection of {connection:.3g}, which at strength {self.strength:g} is worth fewer "
+                "than 2 participants without a DLT: raise strength, or the connection"
+            )
 
 
 REASONS = (

@@ -103,7 +103,7 @@ SWITCHES = {
     "surface_free": (
         {},
         {"estimate": "posterior_mean", "ties": "dose_first", "selection": "tried", "reach": "authors_program"},
-        {"overdose_limit": None, "reach": "anywhere", "strength": 1.0},
+        {"overdose_limit": None, "reach": "anywhere", "strength": 3.0},
         {"leave_out": "lowest_only", "ties": "frequency_first", "prior_connection": 0.95},
     ),
 }

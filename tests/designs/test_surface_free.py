@@ -128,7 +128,7 @@ def test_posteriors_are_those_of_a_gibbs_sampler(golden):
             assert getattr(found, name)[0] == pytest.approx(np.array(expected[name]), abs=room)
 
 
-@pytest.mark.parametrize("strength", [1.0, 4.0, 20.0])
+@pytest.mark.parametrize("strength", [2.5, 4.0, 10.0])
 @pytest.mark.parametrize("cut", [0.1, 0.3, 0.6])
 def test_shares_above_a_cut_are_those_of_known_distributions(strength, cut):
     """With data at the lowest regimen only, its connection is beta again; a step with its mean at .5 and strength 2 is
@@ -163,9 +163,9 @@ def test_shares_rise_along_both_axes_and_do_not_depend_on_the_batch():
     assert alone.mean[0] == pytest.approx(found.mean[17], abs=1e-12)
 
 
-def test_many_participants_do_not_underflow():
+def test_the_largest_trials_are_resolved():
     rate = 1 - 0.9 * np.outer([1.0, 0.95], [1.0, 0.95, 0.9]).ravel()
-    n = np.full((1, 6), 400)
+    n = np.full((1, 6), 400)  # more than the design admits: the means still hold
     found = SurfacePosterior(np.full(4, 0.8), 4.0, (2, 3)).summaries(n, np.rint(rate * n).astype(int), 0.3)
     assert found.mean[0] == pytest.approx(rate, abs=0.005)
 
@@ -293,8 +293,12 @@ def test_wrong_parameters_are_refused():
         surface_free(prior_frequencies=[0.1, 0.5, 1.0])
     with pytest.raises(ValueError, match="give the same number"):
         surface_free(prior_doses=[0.1, 0.2, 0.3], prior_frequencies=[0.2, 0.3, 0.4])
-    with pytest.raises(DesignError, match="at most 5 levels on the shorter axis"):
-        surface_free(doses=6, frequencies=6)
+    with pytest.raises(DesignError, match="at most 4 levels on the shorter axis"):
+        surface_free(doses=5, frequencies=5)
+    with pytest.raises(DesignError, match="more than the 120 this design is integrated for"):
+        surface_free().decide(seen((1, 1, 121, 20), current=(1, 1)))
+    with pytest.raises(ValueError, match="raise strength, or the connection"):
+        surface_free(prior_connection=0.5, strength=3.0)
 
 
 # trials ----------------------------------------------------------------------------------------
