@@ -331,8 +331,8 @@ def test_exact_and_sampled_agree(agree, study_of, estimate):
 
 
 def test_properties_on_every_reachable_state(study_of):
-    """A regimen with two DLTs may be left for one that is higher on the other axis and believed less toxic: after
-    1.1NNN 2.1NTT the step in dose is blamed, and 1.2 is treated."""
+    """Broken by 1.1NNN 2.1NNN 3.1NNN 2.2NTT 1.2NTT 2.1NTT: a regimen with two DLTs among three may be left for one that
+    is higher on the other axis."""
     proof = verify(study_of({"name": "surface_free"}, TRUTH, max_patients=21).protocol.rule)
-    assert {verdict.name for verdict in proof.verdicts if not verdict.holds} <= {"no_escalation_after_two_dlts"}
+    assert {verdict.name for verdict in proof.verdicts if not verdict.holds} == {"no_escalation_after_two_dlts"}
     assert proof.states > 1_000
