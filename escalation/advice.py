@@ -19,6 +19,7 @@ from itertools import product
 import numpy as np
 
 from escalation.decision import Action, Decisions, moves
+from escalation.grades import graded_completions
 from escalation.regimens import RegimenGrid
 from escalation.rule import Rule
 from escalation.tally import Bools, Tally
@@ -36,8 +37,9 @@ CLOSED = "trial.closed"
 class Possibility:
     """One completion of the open outcomes and the decision it leads to.
 
-    ``further`` holds the further DLTs by regimen, in the order of ``Advice.open_at``; ``allocation`` the
-    probabilities with which a design that randomises draws the regimen.
+    ``further`` holds the further DLTs by regimen, in the order of ``Advice.open_at``, and ``moderate`` the participants
+    with a moderate toxicity instead, empty where the rule does not read grades; ``allocation`` the probabilities with
+    which a design that randomises draws the regimen.
     """
 
     further: tuple[int, ...]
@@ -45,6 +47,7 @@ class Possibility:
     regimen: int
     selected: tuple[int, ...]
     allocation: tuple[float, ...] | None = None
+    moderate: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +176,7 @@ class Advisor:
         open_counts[state.regimen] += places
         open_at = tuple((k, count) for k, count in enumerate(open_counts) if count)
         in_cohort = places + state.enrolled - state.cohort_n
-        verdicts, reasons, further = self._verdicts(state, open_at, in_cohort)
+        verdicts, reasons, further, moderate = self._verdicts(state, open_at, in_cohort)
         first = verdicts[0]
         agreed = all(verdict == first for verdict in verdicts)
         if agreed and self._may_act(state, first, places):
@@ -190,8 +193,8 @@ class Advisor:
                 open_at=open_at,
             )
         outlook = tuple(
-            Possibility(more, verdict.action, verdict.regimen, verdict.selected, verdict.allocation)
-            for more, verdict in zip(further, verdicts, strict=True)
+            Possibility(more, verdict.action, verdict.regimen, verdict.selected, verdict.allocation, graded)
+            for more, graded, verdict in zip(further, moderate, verdicts, strict=True)
         )
         if places:
             return Advice(Action.STAY, state.regimen, places, (COHORT_OPEN,), open_at=open_at, outlook=outlook)
@@ -260,7 +263,7 @@ class Advisor:
 
     def _verdicts(
         self, state: TrialState, open_at: tuple[tuple[int, int], ...], in_cohort: int
-    ) -> tuple[list[_Verdict], list[str], list[tuple[int, ...]]]:
+    ) -> tuple[list[_Verdict], list[str], list[tuple[int, ...]], list[tuple[int, ...]]]:
         """The decision on every completion of the open outcomes."""
         ranges: list[range] = []
         cohort_axis = None
@@ -293,10 +296,17 @@ class Advisor:
                 dlt[row, regimen] += more
                 totals.append(more)
             further.append(tuple(totals))
-        rows = len(completions)
+        moderate, graded = None, [()] * len(completions)
+        if self.rule.reads_grades:
+            told = graded_completions(self.rule, state.moderate, state.pending_moderate(), n, open_at, further)
+            row_of, moderate, graded = told
+            n, dlt, cohort_dlt = n[row_of], dlt[row_of], cohort_dlt[row_of]
+            further = [further[row] for row in row_of]
+        rows = len(further)
         tally = Tally.of(
             n=n,
             dlt=dlt,
+            moderate=moderate,
             current=np.full(rows, state.regimen),
             cohort_n=np.full(rows, state.cohort_n + in_cohort),
             cohort_dlt=cohort_dlt,
@@ -306,7 +316,7 @@ class Advisor:
         selected = self.rule.select(tally, decisions.reason)
         verdicts = [self._verdict(decisions, _chosen(selected[row]), row, state.regimen) for row in range(rows)]
         codes = [self.rule.reasons[int(reason)].code for reason in decisions.reason]
-        return verdicts, codes, further
+        return verdicts, codes, further, graded
 
     def _expansion(self, state: TrialState) -> Advice:
         stage = self.rule.expansion

@@ -13,6 +13,7 @@ from scipy.special import comb
 
 from escalation.decision import Action, Decisions
 from escalation.errors import EngineError
+from escalation.grades import Grades, columns_of, taken, told_apart
 from escalation.numerics import distinct_rows, sum_by
 from escalation.rule import Rule
 from escalation.tally import Counts, Floats, Indices, Tally
@@ -32,6 +33,8 @@ class Front:
         (S, M) what the design keeps.
     ways
         (S,) number of outcome sequences that lead here, weighted by the probabilities of randomised allocations.
+    grades
+        Moderate toxicities, None under a rule that does not read them.
     """
 
     n: Counts
@@ -40,6 +43,7 @@ class Front:
     size: Counts
     memory: Counts
     ways: Floats
+    grades: Grades | None = None
 
     @property
     def rows(self) -> int:
@@ -56,6 +60,7 @@ class Front:
             size=np.array([rule.start_size], np.int32),
             memory=first.memory,
             ways=np.ones(1),
+            grades=Grades.start(rule),
         )
 
 
@@ -69,10 +74,11 @@ class Branches:
     tally: Tally
     ways: Floats
     parent: Indices
+    grades: Grades | None = None
 
 
 def branch(front: Front) -> Branches:
-    """Every row of the front with 0, 1, ... size DLTs in its cohort."""
+    """Every row of the front with 0, 1, ... size DLTs in its cohort, by grade where the rule reads it."""
     parent = np.repeat(np.arange(front.rows), front.size + 1)
     first = np.cumsum(front.size + 1) - (front.size + 1)
     cohort_dlt = (np.arange(len(parent)) - first[parent]).astype(np.int32)
@@ -82,18 +88,25 @@ def branch(front: Front) -> Branches:
     n[each, current] += cohort_n
     dlt[each, current] += cohort_dlt
     tally = Tally.complete(n, dlt, current, cohort_n, cohort_dlt, front.memory[parent])
-    return Branches(tally, front.ways[parent] * comb(cohort_n, cohort_dlt), parent)
+    whole = Branches(tally, front.ways[parent] * comb(cohort_n, cohort_dlt), parent)
+    return whole if front.grades is None else _graded(front, front.grades, whole)
+
+
+def _graded(front: Front, grades: Grades, whole: Branches) -> Branches:
+    reads = grades.titration.reads(front.n, front.dlt, front.regimen, front.size)
+    row, tally, after = told_apart(grades, reads, whole.tally, whole.parent)
+    return Branches(tally, whole.ways[row], whole.parent[row], after)
 
 
 def merge(branches: Branches, *, keep_cohort: bool) -> Branches:
     """Equal states brought together, their ways added; ``keep_cohort`` keeps the last cohort apart."""
     tally = branches.tally
-    columns = [tally.n, tally.dlt, tally.current[:, None], tally.memory]
+    columns = [tally.n, tally.dlt, tally.current[:, None], tally.memory, *columns_of(branches.grades)]
     if keep_cohort:
         columns += [tally.cohort_n[:, None], tally.cohort_dlt[:, None]]
     first, inverse = distinct_rows(np.concatenate(columns, axis=1))
     ways = sum_by(inverse, branches.ways, len(first))
-    return Branches(tally.take(first), ways, branches.parent[first])
+    return Branches(tally.take(first), ways, branches.parent[first], taken(branches.grades, first))
 
 
 def decide(rule: Rule, tally: Tally) -> Decisions:
@@ -132,6 +145,7 @@ def onward(branches: Branches, decisions: Decisions) -> tuple[Front, Indices]:
         size=decisions.size[going],
         memory=memory[going],
         ways=ways,
+        grades=taken(branches.grades, going),
     )
     return front, going
 
@@ -139,6 +153,7 @@ def onward(branches: Branches, decisions: Decisions) -> tuple[Front, Indices]:
 def merge_front(front: Front) -> Front:
     """Equal rows of a front brought together; needed after decisions that looked at the last cohort."""
     columns = [front.n, front.dlt, front.regimen[:, None], front.size[:, None], front.memory]
+    columns += columns_of(front.grades)
     first, inverse = distinct_rows(np.concatenate(columns, axis=1))
     if len(first) == front.rows:
         return front
@@ -150,4 +165,5 @@ def merge_front(front: Front) -> Front:
         size=front.size[first],
         memory=front.memory[first],
         ways=sum_by(inverse, front.ways, len(first)),
+        grades=taken(front.grades, first),
     )

@@ -36,6 +36,7 @@ from escalation.trial import (
     Enrolled,
     Event,
     Infused,
+    ModerateObserved,
     NotEvaluable,
     TrialState,
     WindowCompleted,
@@ -273,6 +274,8 @@ class TrialClock:
         onset = engine.truth.onset_day(regimen, tolerance, given if len(given) < planned else None)
         end = engine.ends[regimen]
         left = engine.drop_out_day(numbers.at("drop_out", arrival), end) if engine.drop_out else None
+        if engine.truth.moderate is not None:
+            self._expect_moderate(arrival, tolerance, given if len(given) < planned else None, left)
         if onset is not None and (left is None or onset <= left):
             _Due(self.env, onset, TOXICITY, self._toxic, arrival)
         elif left is not None:
@@ -295,6 +298,19 @@ class TrialClock:
             _Due(
                 self.env, start + given[number + 1] - today, INFUSION, self._infuse, (arrival, given, number + 1, start)
             )
+
+    def _expect_moderate(self, arrival: int, tolerance: float, given: tuple[int, ...] | None, left: int | None) -> None:
+        regimen = self.state.participants[arrival].regimen
+        day = self.engine.truth.moderate_day(regimen, tolerance, given)
+        if day is not None and (left is None or day <= left):
+            _Due(self.env, day, TOXICITY, self._moderate, arrival)
+
+    def _moderate(self, due: Any) -> None:
+        event = ModerateObserved(int(self.env.now), due._value)
+        if self.engine.rule.reads_grades:
+            self._outcome(event)  # it may decide before the window is complete
+        else:
+            self._fold(event)
 
     def _toxic(self, due: Any) -> None:
         self._outcome(DltObserved(self.today, due._value), ending=True)  # it can end the trial although nobody waits
@@ -517,6 +533,7 @@ class CalendarEngine:
         """Simulate trials; participant records only when asked for, so memory stays flat otherwise."""
         regimens = self.rule.grid.size
         n, dlt = np.zeros((trials, regimens), np.int32), np.zeros((trials, regimens), np.int32)
+        moderate = None if self.truth.moderate is None else np.zeros((trials, regimens), np.int32)
         selected = np.zeros((trials, regimens), dtype=bool)
         reason = np.zeros(trials, np.int32)
         expansion_n, expansion_dlt = np.zeros(trials, np.int32), np.zeros(trials, np.int32)
@@ -526,6 +543,8 @@ class CalendarEngine:
         for row, course in enumerate(self._courses(numbers_of(seed, self._purposes(), first, trials))):
             state = course.state
             n[row], dlt[row] = state.n, state.dlt
+            if moderate is not None:
+                moderate[row] = state.moderate
             selected[row, list(state.selected)] = True
             reason[row] = self.rule.reason_index[course.reason]
             expansion_n[row], expansion_dlt[row] = state.expansion_n, state.expansion_dlt
@@ -536,7 +555,7 @@ class CalendarEngine:
                 people.extend(self._records(first + row, course))
         columns = dict(zip(_COUNTED, counted, strict=True))
         calendar = Calendar(duration_days=duration, **columns)
-        rows = TrialRows.of(n=n, dlt=dlt, selected=selected, reason=reason, calendar=calendar)
+        rows = TrialRows.of(n=n, dlt=dlt, selected=selected, reason=reason, calendar=calendar, moderate=moderate)
         return rows.with_expansion(expansion_n, expansion_dlt, withdrawn), people
 
     def _courses(self, numbers: Iterable[Numbers]) -> Iterator[Course]:
@@ -582,6 +601,7 @@ class CalendarEngine:
                     "infusions": person.infusions,
                     "outcome": person.status,
                     "outcome_day": person.resolved,
+                    **({} if self.truth.moderate is None else {"moderate": person.moderate}),
                     "evaluable": person.status != NOT_EVALUABLE,
                 }
             )

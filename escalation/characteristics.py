@@ -283,6 +283,7 @@ def measure_rows(rows: TrialRows, rule: Rule, truth: Floats, judgement: Judgemen
         "poor_allocation": (rows.n * mtd).sum(axis=1) < total / rule.grid.size,
         "patients": rows.total,
         "dlts": rows.total_dlt,
+        "moderate": None if rows.moderate is None else rows.moderate.sum(axis=1),
     }
     return {name: np.asarray(values) for name, values in measured.items() if values is not None}
 

@@ -1,7 +1,8 @@
 """The exact engine: operating characteristics without Monte Carlo error.
 
 Outcomes depend only on the regimen, so the probability of a terminal state under any truth p is
-``ways * prod_k p_k^dlt_k (1 - p_k)^(n_k - dlt_k)``. The reachable states are found once for a rule
+``ways * prod_k p_k^dlt_k (1 - p_k)^(n_k - dlt_k)``. A participant without a DLT whose grade was read has a factor
+m_k with a moderate toxicity and 1 - p_k - m_k without, in place of 1 - p_k. The reachable states are found once for a rule
 by a forward walk that merges equal states; after that every assumed toxicity curve costs one
 matrix product.
 """
@@ -49,6 +50,9 @@ class Graph:
         (T,) whether the expansion stage withdrew the recommendation.
     states
         Distinct states in which a decision was taken.
+    moderate, graded
+        (T, K) participants without a DLT whose grade was read, and of those the ones with a moderate toxicity;
+        (T, 0) under a rule that does not read grades.
     """
 
     rule: Rule
@@ -61,6 +65,8 @@ class Graph:
     expansion_dlt: Counts
     withdrawn: Bools
     states: int
+    moderate: Counts
+    graded: Counts
 
     @property
     def rows(self) -> int:
@@ -72,15 +78,21 @@ class Graph:
         there = self.selected & (self.expansion_n > 0)[:, None]
         dlt = self.dlt + there * self.expansion_dlt[:, None]
         total = self.n + there * self.expansion_n[:, None]
-        return dlt.T.astype(float), (total - dlt).T.astype(float), np.log(self.ways)
+        clear = total - dlt
+        if self.graded.size:
+            clear = clear - self.graded
+        return dlt.T.astype(float), clear.T.astype(float), np.log(self.ways)
 
-    def probabilities(self, truths: npt.ArrayLike) -> Floats:
+    def probabilities(self, truths: npt.ArrayLike, moderate: npt.ArrayLike | None = None) -> Floats:
         """Probability of every terminal state under every truth.
 
         Parameters
         ----------
         truths
             (M, K) DLT probabilities, one truth per row, or (K,) for a single truth.
+        moderate
+            Probabilities of a moderate toxicity in the same shape, zero when None; read only under a rule that reads
+            grades.
 
         Returns
         -------
@@ -89,10 +101,29 @@ class Graph:
         p = np.atleast_2d(np.asarray(truths, dtype=float))
         dlt, clear, log_ways = self._exponents
         with np.errstate(divide="ignore"):
-            yes = np.maximum(np.log(p), -1e5)  # a finite stand-in: 0 * log 0 is 0, k * log 0 underflows to 0
-            no = np.maximum(np.log1p(-p), -1e5)
-        probability: Floats = np.exp(yes @ dlt + no @ clear + log_ways)
+            exponent = _finite(np.log(p)) @ dlt + _finite(np.log1p(-p)) @ clear + log_ways
+            if self.graded.size:
+                m = np.zeros_like(p) if moderate is None else np.atleast_2d(np.asarray(moderate, dtype=float))
+                none = np.maximum(1 - p - m, 0)  # a hair below 0 where p + m is 1
+                exponent += _finite(np.log(m)) @ self.moderate.T.astype(float)
+                exponent += _finite(np.log(none)) @ (self.graded - self.moderate).T.astype(float)
+        probability: Floats = np.exp(exponent)
         return probability
+
+    def expected_moderate(self, truth: Floats, moderate: Floats) -> Floats:
+        """Mean number of participants of escalation with a moderate toxicity in every terminal state: (T, K).
+
+        Those whose grade was not read had one with probability m / (1 - p), given that they had no DLT.
+        """
+        share = np.divide(moderate, 1 - truth, out=np.zeros_like(truth), where=truth < 1)
+        if not self.graded.size:
+            return np.asarray((self.n - self.dlt) * share)
+        return np.asarray(self.moderate + (self.n - self.dlt - self.graded) * share)
+
+
+def _finite(logarithm: Floats) -> Floats:
+    """A stand-in for minus infinity: 0 * log 0 is 0, k * log 0 underflows to 0."""
+    return np.asarray(np.maximum(logarithm, -1e5))
 
 
 @dataclass(slots=True)
@@ -104,6 +135,8 @@ class _Terminal:
     ways: list[Floats]
     selected: list[Bools]
     reason: list[Counts]
+    moderate: list[Counts]
+    graded: list[Counts]
 
 
 def compile_graph(rule: Rule, *, budget: int = STATE_BUDGET, progress: Progress | None = None) -> Graph:
@@ -126,7 +159,7 @@ def compile_graph(rule: Rule, *, budget: int = STATE_BUDGET, progress: Progress 
         When the design does not end by itself, or waits although every window is complete.
     """
     most_cohorts = rule.max_patients
-    ends = _Terminal([], [], [], [], [])
+    ends = _Terminal([], [], [], [], [], [], [])
     front, states = Front.start(rule), 0
     for _ in range(most_cohorts + 1):
         if progress:
@@ -145,6 +178,8 @@ def compile_graph(rule: Rule, *, budget: int = STATE_BUDGET, progress: Progress 
             ends.ways.append(branches.ways[over])
             ends.selected.append(rule.select(ended, decisions.reason[over]))
             ends.reason.append(decisions.reason[over])
+            ends.moderate.append(ended.moderate)
+            ends.graded.append(ended.moderate if branches.grades is None else branches.grades.graded[over])
         front, _ = onward(branches, decisions)
         if not front.rows:
             return _assemble(rule, ends, states)
@@ -158,13 +193,14 @@ def _assemble(rule: Rule, ends: _Terminal, states: int) -> Graph:
     n, dlt = np.concatenate(ends.n), np.concatenate(ends.dlt)
     ways, selected = np.concatenate(ends.ways), np.concatenate(ends.selected)
     reason = np.concatenate(ends.reason)
-    first, inverse = distinct_rows(
-        np.concatenate([n, dlt, reason[:, None], selected.astype(np.int32)], axis=1, dtype=np.int32)
-    )
+    moderate, graded = np.concatenate(ends.moderate), np.concatenate(ends.graded)
+    columns = [n, dlt, reason[:, None], selected.astype(np.int32), moderate, graded]
+    first, inverse = distinct_rows(np.concatenate(columns, axis=1, dtype=np.int32))
     ways = sum_by(inverse, ways, len(first))
     n, dlt, selected, reason = n[first], dlt[first], selected[first], reason[first]
     nothing = np.zeros(len(first), np.int32)
-    graph = Graph(rule, n, dlt, ways, selected, reason, nothing, nothing, nothing.astype(bool), states)
+    no_stage = (nothing, nothing, nothing.astype(bool))
+    graph = Graph(rule, n, dlt, ways, selected, reason, *no_stage, states, moderate[first], graded[first])
     return graph if rule.expansion is None else _expand(graph)
 
 
@@ -210,4 +246,6 @@ def _expand(graph: Graph) -> Graph:
         expansion_dlt=dlts,
         withdrawn=withdrawals.astype(bool),
         states=graph.states,
+        moderate=graph.moderate[rows],
+        graded=graph.graded[rows],
     )

@@ -1,6 +1,7 @@
 """Outcome strings: a trial so far in one line, such as ``1NNN 2NTN``.
 
-Level, then one letter per participant: N no DLT, T DLT, P pending, X not evaluable. On one axis the
+Level, then one letter per participant: N no DLT, T DLT, P pending, X not evaluable, and M for a moderate toxicity
+without a DLT, which only rules that read grades tell from N. On one axis the
 level stands alone; on a grid it is ``dose.frequency``; on one axis both are accepted. For designs that
 read follow-up times a letter may carry days since the first infusion: ``P@14`` is pending and followed
 for 14 days, ``T@9`` has had a DLT on day 9. Without days a pending participant has no follow-up.
@@ -9,18 +10,31 @@ for 14 days, ``T@9`` has had a DLT on day 9. Without days a pending participant 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from escalation.advice import Advice, Advisor
 from escalation.decision import Action
 from escalation.errors import OutcomeError
 from escalation.regimens import Regimen, RegimenGrid
 from escalation.rule import Rule
-from escalation.trial import Decided, DltObserved, Enrolled, Extended, NotEvaluable, TrialState, WindowCompleted
+from escalation.trial import (
+    Decided,
+    DltObserved,
+    Enrolled,
+    Extended,
+    ModerateObserved,
+    NotEvaluable,
+    TrialState,
+    WindowCompleted,
+)
 
 _TOKEN = re.compile(r"(?P<level>\d+(?:\.\d+)?)(?P<letters>(?:[A-Za-z](?:@\d+)?)+)")
 _LETTER = re.compile(r"([A-Za-z])(?:@(\d+))?")
-_LETTERS = "NTPX"
+OUTCOMES: Final = {"N": "no DLT", "M": "moderate toxicity", "T": "DLT", "P": "pending", "X": "not evaluable"}
+"""What the letters mean."""
+_MEANINGS = "N no DLT, T DLT, P pending, X not evaluable, M moderate toxicity without a DLT"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +62,15 @@ def parse(text: str, grid: RegimenGrid) -> tuple[Cohort, ...]:
             raise OutcomeError(
                 f"{token!r} is not a level followed by letters; write for example "
                 f"{'1.1NNN 2.1NTN' if grid.axis == 'grid' else '1NNN 2NTN'} "
-                "(N no DLT, T DLT, P pending, X not evaluable)"
+                f"({_MEANINGS})"
             )
         marked = _LETTER.findall(match["letters"].upper())
         letters = "".join(letter for letter, _ in marked)
         days = tuple(int(day) if day else None for _, day in marked)
-        wrong = sorted(set(letters) - set(_LETTERS))
+        wrong = sorted(set(letters) - set(OUTCOMES))
         if wrong:
             raise OutcomeError(
-                f"{token!r}: {', '.join(wrong)} is no outcome; use N no DLT, T DLT, P pending, X not evaluable"
+                f"{token!r}: {', '.join(wrong)} is no outcome; use {_MEANINGS}"
             )
         if any(day is not None and letter not in "TP" for letter, day in zip(letters, days, strict=True)):
             raise OutcomeError(f"{token!r}: days stand with P (followed so far) or T (onset of the DLT) only")
@@ -79,9 +93,25 @@ def _regimen(level: str, token: str, grid: RegimenGrid) -> int:
         raise OutcomeError(f"{token!r}: {error}") from None
 
 
-def text_of(cohorts: tuple[tuple[int, int, int], ...], grid: RegimenGrid) -> str:
-    """The outcome string of (regimen, participants, DLTs) cohorts, non-DLTs first."""
-    return " ".join(f"{grid.level(k)}{'N' * (size - dlt)}{'T' * dlt}" for k, size, dlt in cohorts)
+def letters_read(rule: Rule) -> dict[str, str]:
+    """The letters that matter to a rule, with their meanings."""
+    return {letter: meaning for letter, meaning in OUTCOMES.items() if letter != "M" or rule.reads_grades}
+
+
+def level_of(token: str) -> str:
+    """The level of one token of an outcome string, whose letters stand without days."""
+    return token.upper().rstrip("".join(OUTCOMES))
+
+
+def text_of(cohorts: Sequence[tuple[int, ...]], grid: RegimenGrid) -> str:
+    """The outcome string of (regimen, participants, DLTs) cohorts, the mildest outcomes first.
+
+    A fourth number counts the moderate toxicities of a cohort.
+    """
+    return " ".join(
+        f"{grid.level(k)}{'N' * (size - dlt - sum(more))}{'M' * sum(more)}{'T' * dlt}"
+        for k, size, dlt, *more in cohorts
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +151,9 @@ def replay(rule: Rule, text: str, *, advisor: Advisor | None = None, replace_not
             state.apply(Enrolled(enrolled, person, cohort.regimen))
             if letter == "T":
                 state.apply(DltObserved(enrolled + min(day or 0, window(cohort.regimen)), person))
-            elif letter == "N":
+            elif letter in "NM":
+                if letter == "M":
+                    state.apply(ModerateObserved(today, person))
                 state.apply(WindowCompleted(today, person))
             elif letter == "X":
                 state.apply(NotEvaluable(today, person, "not evaluable"))

@@ -76,6 +76,9 @@ class TrialRows:
         Number of simulated trials, None when the rows are exact.
     calendar
         What a clock adds, None without one.
+    moderate
+        (T, K) participants of escalation whose worst event is a moderate toxicity, their mean number in rows that
+        are exact; None where no moderate toxicities are assumed.
     """
 
     n: Counts
@@ -88,18 +91,27 @@ class TrialRows:
     weight: Floats
     trials: int | None
     calendar: Calendar | None = field(default=None)
+    moderate: Counts | Floats | None = field(default=None)
 
     @classmethod
-    def of(cls, n: Counts, dlt: Counts, selected: Bools, reason: Counts, calendar: Calendar | None = None) -> TrialRows:
+    def of(
+        cls,
+        n: Counts,
+        dlt: Counts,
+        selected: Bools,
+        reason: Counts,
+        calendar: Calendar | None = None,
+        moderate: Counts | None = None,
+    ) -> TrialRows:
         """Simulated trials, all with the same weight, without an expansion stage."""
         trials = n.shape[0]
         nothing = np.zeros(trials, np.int32)
         weight = np.full(trials, 1.0 / max(trials, 1))
-        return cls(n, dlt, selected, reason, nothing, nothing, nothing.astype(bool), weight, trials, calendar)
+        return cls(n, dlt, selected, reason, nothing, nothing, nothing.astype(bool), weight, trials, calendar, moderate)
 
     @classmethod
-    def exact(cls, graph: Graph, truth: Floats) -> TrialRows:
-        """The terminal states of a graph with their probabilities under one truth."""
+    def exact(cls, graph: Graph, truth: Floats, moderate: Floats | None = None) -> TrialRows:
+        """The terminal states of a graph with their probabilities under one truth, moderate toxicities included."""
         return cls(
             graph.n,
             graph.dlt,
@@ -108,8 +120,9 @@ class TrialRows:
             graph.expansion_n,
             graph.expansion_dlt,
             graph.withdrawn,
-            graph.probabilities(truth)[0],
+            graph.probabilities(truth, moderate)[0],
             None,
+            moderate=None if moderate is None else graph.expected_moderate(truth, moderate),
         )
 
     @classmethod
@@ -117,6 +130,7 @@ class TrialRows:
         """The simulated trials of several chunks, in their order."""
         trials = sum(part.trials or 0 for part in parts)
         calendars = [part.calendar for part in parts if part.calendar is not None]
+        graded = [part.moderate for part in parts if part.moderate is not None]
         columns = ("n", "dlt", "selected", "reason", "expansion_n", "expansion_dlt", "withdrawn")
         joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in columns}
         return cls(
@@ -124,6 +138,7 @@ class TrialRows:
             weight=np.full(trials, 1.0 / max(trials, 1)),
             trials=trials,
             calendar=Calendar.join(calendars) if calendars else None,
+            moderate=np.concatenate(graded) if graded else None,
         )
 
     def with_expansion(self, n: Counts, dlt: Counts, withdrawn: Bools) -> TrialRows:

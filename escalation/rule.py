@@ -68,6 +68,11 @@ class Rule:
         return whole if self.cohorts is None else self.cohorts.first(self.grid, self.start, whole)
 
     @property
+    def reads_grades(self) -> bool:
+        """Whether a decision can depend on moderate toxicities, not only on DLTs."""
+        return self.titration is not None and self.titration.reads_grades
+
+    @property
     def max_patients(self) -> int:
         """The largest number of evaluable participants escalation can reach."""
         bounds = [self.design.own_maximum, *(g.limit for g in self.guards if isinstance(g, MaximumSize))]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from escalation.branching import decide
@@ -17,13 +19,17 @@ from escalation.tally import Floats, Tally
 def decide_distinct(rule: Rule, tally: Tally) -> Decisions:
     """The rule's decisions, worked out once for every distinct state."""
     columns = [tally.n, tally.dlt, tally.current[:, None], tally.memory]
+    if rule.titration is not None and rule.reads_grades:  # grades are read while the trial titrates only
+        columns.append(tally.moderate * rule.titration.titrates(tally.n)[:, None])
     if rule.uses_last_cohort:
         columns += [tally.cohort_n[:, None], tally.cohort_dlt[:, None]]
     first, inverse = distinct_rows(np.concatenate(columns, axis=1))
     return decide(rule, tally.take(first)).take(inverse)
 
 
-def sample(rule: Rule, probability: Floats, seed: int, first: int, trials: int) -> TrialRows:
+def sample(
+    rule: Rule, probability: Floats, seed: int, first: int, trials: int, moderate: Floats | None = None
+) -> TrialRows:
     """Simulate trials on common participants.
 
     Parameters
@@ -34,6 +40,8 @@ def sample(rule: Rule, probability: Floats, seed: int, first: int, trials: int) 
         (K,) DLT probabilities.
     seed, first, trials
         Replicates first, first + 1, ... of a master seed.
+    moderate
+        (K,) probabilities of a moderate toxicity; none occur when None.
 
     Raises
     ------
@@ -46,6 +54,8 @@ def sample(rule: Rule, probability: Floats, seed: int, first: int, trials: int) 
     decided = np.zeros(trials, np.int32)  # cohorts, the key of randomised allocations
     n = np.zeros((trials, regimens), np.int32)
     dlt = np.zeros((trials, regimens), np.int32)
+    graded = None if moderate is None else np.zeros((trials, regimens), np.int32)
+    at_least_moderate = probability if moderate is None else probability + moderate
     regimen = np.full(trials, rule.start, np.int32)
     size = np.full(trials, rule.start_size, np.int32)
     memory = np.zeros((trials, rule.design.memory_size), np.int32)
@@ -59,11 +69,17 @@ def sample(rule: Rule, probability: Floats, seed: int, first: int, trials: int) 
         enrolled = n[open_rows].sum(axis=1)
         places = np.arange(int(cohort.max()))
         index = np.minimum(enrolled[:, None] + places, tolerance.shape[1] - 1)
-        toxic = np.take_along_axis(tolerance[open_rows], index, axis=1) <= probability[here][:, None]
+        latent = np.take_along_axis(tolerance[open_rows], index, axis=1)
+        toxic = latent <= probability[here][:, None]
         seen = (toxic & (places < cohort[:, None])).sum(axis=1).astype(np.int32)
         n[open_rows, here] += cohort
         dlt[open_rows, here] += seen
         tally = Tally.complete(n[open_rows], dlt[open_rows], here, cohort, seen, memory[open_rows])
+        if graded is not None:
+            milder = ~toxic & (latent <= at_least_moderate[here][:, None]) & (places < cohort[:, None])
+            graded[open_rows, here] += milder.sum(axis=1).astype(np.int32)
+            if rule.reads_grades:
+                tally = replace(tally, moderate=graded[open_rows])
         decisions = decide_distinct(rule, tally)
         over = decisions.stops
         ended = open_rows[over]
@@ -81,7 +97,7 @@ def sample(rule: Rule, probability: Floats, seed: int, first: int, trials: int) 
         open_rows = rows
     if open_rows.size:
         raise EngineError(f"{rule.design.title} did not end within {most} participants; correct its decide()")
-    results = TrialRows.of(n=n, dlt=dlt, selected=selected, reason=reason)
+    results = TrialRows.of(n=n, dlt=dlt, selected=selected, reason=reason, moderate=graded)
     return results if rule.expansion is None else _expand(rule, results, probability, tolerance)
 
 

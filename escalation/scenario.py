@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
 from escalation.protocol import Model
-from escalation.truth import Truth
+from escalation.truth import Probabilities, Truth, probability_rows
 
 
 class PoissonAccrual(Model):
@@ -58,6 +58,11 @@ class Scenario(Model):
     name: str = Field(min_length=1)
     description: str = ""
     truth: Truth
+    moderate: Probabilities | None = Field(
+        default=None,
+        description="Probability of a moderate toxicity (grade 2 or more, attributable, no DLT) as the worst event within "
+        "the DLT window, for every regimen; needed where titration ends on moderate toxicities.",
+    )
     response: float | None = Field(
         default=None,
         ge=0,
@@ -82,3 +87,8 @@ class Scenario(Model):
     missed_infusion: float = Field(
         default=0.0, ge=0, lt=1, description="Probability that an infusion after the first is missed."
     )
+
+    @field_validator("moderate", mode="before")
+    @classmethod
+    def _by_regimen(cls, value: Any) -> Any:
+        return None if value is None else probability_rows(value, "probabilities of a moderate toxicity")

@@ -138,10 +138,15 @@ def evaluate(study: Study, graph: Graph, scenarios: Sequence[Scenario] = ()) -> 
         Those to evaluate, all of the study's when empty.
     """
     chosen = list(scenarios) or list(study.scenarios)
-    rows = [TrialRows.exact(graph, study.truth(scenario).probability) for scenario in chosen]
+    rows = [_exact_rows(study, graph, scenario) for scenario in chosen]
     results = tuple(judged(study, scenario, each) for scenario, each in zip(chosen, rows, strict=True))
     notes = (*_whole_windows(study), *_timeless(chosen), *response_notes(study))
     return Simulation(study, "exact", None, None, results, notes, graph.states)
+
+
+def _exact_rows(study: Study, graph: Graph, scenario: Scenario) -> TrialRows:
+    truth = study.truth(scenario)
+    return TrialRows.exact(graph, truth.probability, truth.moderate)
 
 
 def judged(study: Study, scenario: Scenario, rows: TrialRows, seed: int = 0, people: Any = None) -> ScenarioResult:
@@ -250,7 +255,8 @@ def run_chunk(
     from escalation.sampled import sample
 
     study = _study_of(text)
-    return sample(study.protocol.rule, study.truth(study.scenario(name)).probability, seed, first, trials), []
+    truth = study.truth(study.scenario(name))
+    return sample(study.protocol.rule, truth.probability, seed, first, trials, truth.moderate), []
 
 
 def _frame(people: list[dict[str, Any]]) -> Any:
@@ -305,6 +311,8 @@ def trial_frame(result: ScenarioResult, study: Study) -> Any:
     for k in range(grid.size):
         columns[f"n_{grid.level(k)}"] = rows.n[:, k]
         columns[f"dlt_{grid.level(k)}"] = rows.dlt[:, k]
+        if rows.moderate is not None:
+            columns[f"moderate_{grid.level(k)}"] = rows.moderate[:, k]
     if rows.calendar is not None:
         columns |= {name: getattr(rows.calendar, name) for name in rows.calendar.__dataclass_fields__}
         if study.groups is None:

@@ -100,10 +100,13 @@ class Study(Model):
             (data, "family", "escalation"),
             (data, "groups", None),
             (data, "response", None),
-            *((each, key, None) for each in data["scenarios"] for key in ("response", "control_response")),
+            *((each, key, None) for each in data["scenarios"] for key in ("moderate", "response", "control_response")),
         ):
             if holder[key] == default:
                 del holder[key]
+        titration = data["protocol"]["titration"]
+        if titration is not None and titration["until"] == "first_dlt":
+            del titration["moderate_limit"]  # read only where titration ends on moderate toxicities
         return data
 
     @property
@@ -138,7 +141,7 @@ class Study(Model):
 
     def truth(self, scenario: Scenario) -> BoundTruth:
         """A scenario's truth on this study's regimens and window."""
-        return bind(scenario.truth, self.protocol.grid, self.protocol.dlt_window)
+        return bind(scenario.truth, self.protocol.grid, self.protocol.dlt_window, scenario.moderate)
 
     def warnings(self) -> tuple[str, ...]:
         """What is allowed but unusual, scenario by scenario."""
@@ -277,6 +280,7 @@ def validate(data: Mapping[str, Any], source: str = "study") -> Study:
     if study is not None:
         faults.extend(family_faults(study))
         faults.extend(_name_faults(study))
+        faults.extend(_grade_faults(study))
         faults.extend(_source_faults(study))
     if faults:
         raise StudyError(tuple(dict.fromkeys(faults)), source)
@@ -331,7 +335,7 @@ def _scenario_faults(grid: RegimenGrid, window: Window, scenarios: Mapping[int, 
     found = []
     for position, scenario in scenarios.items():
         try:
-            bind(scenario.truth, grid, window)
+            bind(scenario.truth, grid, window, scenario.moderate)
         except EscalationError as error:
             fault = getattr(error, "fault", None)
             path = f"scenarios.{position}"
@@ -340,6 +344,22 @@ def _scenario_faults(grid: RegimenGrid, window: Window, scenarios: Mapping[int, 
             else:
                 found.append(Fault(f"{path}.{fault.path}", fault.problem, fault.remedy))
     return found
+
+
+def _grade_faults(study: Study) -> list[Fault]:
+    """Scenarios that assume no moderate toxicities although the protocol reads them."""
+    titration = study.protocol.titration
+    if titration is None or not titration.reads_grades:
+        return []
+    return [
+        Fault(
+            f"scenarios.{position}.moderate",
+            "titration ends on moderate toxicities, and their probabilities are not assumed",
+            "give one for every regimen, for example [0.1, 0.15, 0.2], 0 where none are expected",
+        )
+        for position, scenario in enumerate(study.scenarios)
+        if scenario.moderate is None
+    ]
 
 
 def _name_faults(study: Study) -> list[Fault]:

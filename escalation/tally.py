@@ -36,6 +36,9 @@ class Tally:
         (S,) evaluable participants and DLTs of the cohort just completed.
     memory
         (S, M) whole numbers a design asked to have kept from its previous decision.
+    moderate
+        (S, K) participants without a DLT whose worst event is a moderate toxicity, evaluable or not; (S, 0) where
+        the rule does not read grades.
     person_at, person_time, person_dlt
         (S, Q) participants with an open window or a DLT, one by one, for designs that weigh each:
         the regimen (-1 where a row has fewer), the fraction of the window followed so far or at
@@ -50,6 +53,7 @@ class Tally:
     cohort_n: Counts
     cohort_dlt: Counts
     memory: Counts
+    moderate: Counts
     person_at: Counts
     person_time: Floats
     person_dlt: Bools
@@ -66,6 +70,7 @@ class Tally:
         cohort_n: npt.ArrayLike | None = None,
         cohort_dlt: npt.ArrayLike | None = None,
         memory: npt.ArrayLike | None = None,
+        moderate: npt.ArrayLike | None = None,
         person_at: npt.ArrayLike | None = None,
         person_time: npt.ArrayLike | None = None,
         person_dlt: npt.ArrayLike | None = None,
@@ -96,6 +101,7 @@ class Tally:
             cohort_n=counts(cohort_n, (rows,)),
             cohort_dlt=counts(cohort_dlt, (rows,)),
             memory=counts(memory, (rows, 0)) if memory is None else np.asarray(memory, np.int32).reshape(rows, -1),
+            moderate=counts(moderate, (rows, 0) if moderate is None else n_rows.shape),
             person_at=np.asarray([] if person_at is None else person_at, np.int32).reshape(rows, -1),
             person_time=np.asarray([] if person_time is None else person_time, float).reshape(rows, -1),
             person_dlt=np.asarray([] if person_dlt is None else person_dlt, bool).reshape(rows, -1),
@@ -116,6 +122,7 @@ class Tally:
             cohort_n=cohort_n,
             cohort_dlt=cohort_dlt,
             memory=memory,
+            moderate=nobody,
             person_at=nobody,
             person_time=nobody.astype(float),
             person_dlt=nobody.astype(bool),
@@ -148,6 +155,7 @@ class Tally:
             cohort_n=self.cohort_n[index],
             cohort_dlt=self.cohort_dlt[index],
             memory=self.memory[index],
+            moderate=self.moderate[index],
             person_at=self.person_at[index],
             person_time=self.person_time[index],
             person_dlt=self.person_dlt[index],

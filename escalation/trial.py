@@ -37,6 +37,13 @@ class Infused(NamedTuple):
     number: int
 
 
+class ModerateObserved(NamedTuple):
+    """A participant has the first moderate toxicity inside the window, which stays open."""
+
+    day: int
+    participant: int
+
+
 class DltObserved(NamedTuple):
     """A participant has a DLT inside the window."""
 
@@ -78,7 +85,7 @@ class Extended(NamedTuple):
     places: int
 
 
-Event = Enrolled | Infused | DltObserved | WindowCompleted | NotEvaluable | Decided | Extended
+Event = Enrolled | Infused | ModerateObserved | DltObserved | WindowCompleted | NotEvaluable | Decided | Extended
 
 PENDING, COMPLETE, DLT, NOT_EVALUABLE = "pending", "complete", "dlt", "not_evaluable"
 
@@ -94,6 +101,7 @@ class Participant:
     infusions: int = 0
     status: str = PENDING
     resolved: int | None = None
+    moderate: bool = False
 
 
 class TrialState:
@@ -103,6 +111,9 @@ class TrialState:
     ----------
     n, dlt, pending
         Counts by regimen: evaluable, with a DLT, and with an open window.
+    moderate
+        Participants of escalation without a DLT who have had a moderate toxicity, by regimen, whatever became of
+        them otherwise.
     stage
         ``escalation``, then ``expansion`` where the protocol has one, then ``closed``.
     regimen, size
@@ -132,6 +143,7 @@ class TrialState:
         "expansion_pending",
         "last_at",
         "memory",
+        "moderate",
         "n",
         "participants",
         "pending",
@@ -153,6 +165,7 @@ class TrialState:
         self.n = [0] * regimens
         self.dlt = [0] * regimens
         self.pending = [0] * regimens
+        self.moderate = [0] * regimens
         self.stage: Stage = "escalation"
         self.regimen = rule.start
         self.size = rule.start_size
@@ -210,7 +223,18 @@ class TrialState:
             self.expansion_n,
             self.expansion_dlt,
             self.expansion_pending,
+            *(self._grades_known() if self.rule.reads_grades else ()),
         )
+
+    def pending_moderate(self) -> list[int]:
+        """Of the pending participants of escalation, those who have had a moderate toxicity, by regimen."""
+        found = [0] * len(self.n)
+        for person in self.participants.values():
+            found[person.regimen] += person.moderate and person.status == PENDING and person.stage == "escalation"
+        return found
+
+    def _grades_known(self) -> tuple[object, ...]:
+        return tuple(self.moderate), tuple(self.pending_moderate())
 
     def tally(self, day: int | None = None) -> Tally:
         """The state as a batch of one.
@@ -306,8 +330,22 @@ class TrialState:
             self.cohort_n += 1
             self.cohort_dlt += dlt
 
+    def _moderate(self, event: ModerateObserved) -> None:
+        person = self.participants.get(event.participant)
+        if person is None or person.status != PENDING or person.moderate:
+            raise TrialError(
+                f"participant {event.participant + 1} cannot have a first moderate toxicity: not enrolled, with an "
+                "outcome already, or told before"
+            )
+        person.moderate = True
+        self.moderate[person.regimen] += person.stage == "escalation"
+
     def _dlt(self, event: DltObserved) -> None:
-        self._evaluable(self._resolve(event.participant, event.day, DLT), 1)
+        person = self._resolve(event.participant, event.day, DLT)
+        if person.moderate:  # the DLT is the worse of the two
+            person.moderate = False
+            self.moderate[person.regimen] -= person.stage == "escalation"
+        self._evaluable(person, 1)
 
     def _completed(self, event: WindowCompleted) -> None:
         self._evaluable(self._resolve(event.participant, event.day, COMPLETE), 0)
@@ -379,6 +417,7 @@ def tally_of(states: Sequence[TrialState], days: Sequence[int]) -> Tally:
         cohort_n=np.array([state.cohort_n for state in states], np.int32),
         cohort_dlt=np.array([state.cohort_dlt for state in states], np.int32),
         memory=np.array([state.memory for state in states], np.int32).reshape(len(states), -1),
+        moderate=np.array([state.moderate for state in states], np.int32),
         person_at=np.array([[regimen for regimen, _, _ in known] for known in people], np.int32),
         person_time=np.array([[share for _, share, _ in known] for known in people]),
         person_dlt=np.array([[toxic for _, _, toxic in known] for known in people], bool),
@@ -388,6 +427,7 @@ def tally_of(states: Sequence[TrialState], days: Sequence[int]) -> Tally:
 _FOLD: dict[type[Event], Callable[[TrialState, Any], None]] = {
     Enrolled: TrialState._enrolled,
     Infused: TrialState._infused,
+    ModerateObserved: TrialState._moderate,
     DltObserved: TrialState._dlt,
     WindowCompleted: TrialState._completed,
     NotEvaluable: TrialState._not_evaluable,

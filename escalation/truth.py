@@ -255,6 +255,38 @@ class _Truth(_Frozen):
         return ()
 
 
+Probabilities = tuple[tuple[float, ...], ...]
+"""Probabilities of the regimens, rows frequencies and columns doses."""
+
+
+def probability_rows(value: Any, what: str) -> Probabilities:
+    """Probabilities of the regimens as rows (frequencies) of columns (doses); raises ValueError naming the cell."""
+    value = value.tolist() if isinstance(value, np.ndarray) else value
+    if not isinstance(value, list | tuple) or not value:
+        raise ValueError(f"list {what}: one row per frequency level, one column per dose level")
+    rows = value if all(isinstance(row, list | tuple) for row in value) else [value]
+    for r, row in enumerate(rows, 1):
+        for c, cell in enumerate(row, 1):
+            if isinstance(cell, bool) or not isinstance(cell, int | float) or not 0 <= cell <= 1:
+                hint = " (write 25 % as 0.25)" if isinstance(cell, int | float) and 1 < cell <= 100 else ""
+                raise ValueError(f"{cell!r} in row {r}, column {c} is not a probability between 0 and 1{hint}")
+    if len({len(row) for row in rows}) > 1 or not rows[0]:
+        raise ValueError("every row (frequency) of the table needs the same number of columns (doses)")
+    return tuple(tuple(float(cell) for cell in row) for row in rows)
+
+
+def fitted_to(rows: Probabilities, grid: RegimenGrid, path: str) -> Floats:
+    """Probabilities in the order of the grid's regimens; DesignError at the path when the shapes differ."""
+    table = np.asarray(rows, dtype=np.float64)
+    one_axis = grid.axis != "grid" and 1 in table.shape and table.size == grid.size
+    if table.shape != grid.shape and not one_axis:
+        (given, columns), (frequencies, doses) = table.shape, grid.shape
+        turned = "; it looks transposed" if (given, columns) == (doses, frequencies) else ""
+        problem = f"{given} x {columns} probabilities for {frequencies} x {doses} regimens (frequencies x doses)"
+        raise DesignError(path, problem + turned, f"give {frequencies} rows (frequencies) of {doses} doses")
+    return table.reshape(-1)
+
+
 class TableTruth(_Truth):
     """DLT probability of every regimen (rows frequencies, columns doses; a plain list on one axis), and its onset."""
 
@@ -264,31 +296,11 @@ class TableTruth(_Truth):
     @field_validator("table", mode="before")
     @classmethod
     def _rows(cls, value: Any) -> tuple[tuple[float, ...], ...]:
-        value = value.tolist() if isinstance(value, np.ndarray) else value
-        if not isinstance(value, list | tuple) or not value:
-            raise ValueError("list DLT probabilities: one row per frequency level, one column per dose level")
-        rows = value if all(isinstance(row, list | tuple) for row in value) else [value]
-        for r, row in enumerate(rows, 1):
-            for c, cell in enumerate(row, 1):
-                if isinstance(cell, bool) or not isinstance(cell, int | float) or not 0 <= cell <= 1:
-                    hint = " (write 25 % as 0.25)" if isinstance(cell, int | float) and 1 < cell <= 100 else ""
-                    raise ValueError(f"{cell!r} in row {r}, column {c} is not a probability between 0 and 1{hint}")
-        if len({len(row) for row in rows}) > 1 or not rows[0]:
-            raise ValueError("every row (frequency) of the table needs the same number of columns (doses)")
-        return tuple(tuple(float(cell) for cell in row) for row in rows)
+        return probability_rows(value, "DLT probabilities")
 
     def fitted(self, grid: RegimenGrid) -> Floats:
         """The probabilities in the order of the grid's regimens; DesignError when the shapes differ."""
-        table = np.asarray(self.table, dtype=np.float64)
-        one_axis = grid.axis != "grid" and 1 in table.shape and table.size == grid.size
-        if table.shape != grid.shape and not one_axis:
-            (rows, columns), (frequencies, doses) = table.shape, grid.shape
-            turned = "; it looks transposed" if (rows, columns) == (doses, frequencies) else ""
-            problem = f"{rows} x {columns} probabilities for {frequencies} x {doses} regimens (frequencies x doses)"
-            raise DesignError(
-                "truth.table", problem + turned, f"give {frequencies} rows (frequencies) of {doses} doses"
-            )
-        return table.reshape(-1)
+        return fitted_to(self.table, grid, "truth.table")
 
 
 class HazardTruth(_Truth):
@@ -379,12 +391,18 @@ def _as_given(planned: Course, given: Schedule, end: float) -> Course:
 
 @dataclass(frozen=True, eq=False)
 class BoundTruth:
-    """A truth on K regimens, their DLT probability and last window day: where a tolerance becomes an outcome."""
+    """A truth on K regimens, their DLT probability and last window day: where a tolerance becomes an outcome.
+
+    ``moderate`` is the probability of a moderate toxicity without a DLT, (K,), None where none is assumed. A
+    participant of tolerance u has one when p < u <= p + m.
+    """
 
     window: Window
     probability: Floats
     ends: npt.NDArray[np.int64]
     courses: tuple[Course, ...] = field(repr=False)
+    moderate: Floats | None = None
+    moderate_courses: tuple[Course, ...] = field(default=(), repr=False)
 
     def course(self, k: int, given: Schedule | None = None) -> Course:
         """The course of a regimen, or the one in fact given; a last infusion given late moves the window's end."""
@@ -412,6 +430,20 @@ class BoundTruth:
         course = self.course(k, given)
         return course.first_day(u) if u <= course.probability else None
 
+    def moderate_day(self, k: int, u: float, given: Schedule | None = None) -> int | None:
+        """The whole day of the first moderate toxicity of tolerance u, None without one or with a DLT.
+
+        Its onset follows the law of the DLTs. Where infusions ``given`` off plan change p, m stays as assumed.
+        """
+        if self.moderate is None:
+            return None
+        course, m = self.course(k, given), float(self.moderate[k])
+        beyond = u - course.probability
+        if beyond <= 0 or u > course.probability + m:
+            return None
+        graded = self.moderate_courses[k] if course is self.courses[k] else replace(course, table=m)
+        return graded.first_day(min(beyond, m))
+
     def onsets(self, k: int, u: npt.ArrayLike) -> Floats:
         """Days to the DLT of every tolerance, NaN without a DLT."""
         tolerance = np.asarray(u, dtype=np.float64)
@@ -426,8 +458,13 @@ class BoundTruth:
         return np.where(day < 0, 0.0, np.where(day >= course.end, course.probability, reached))
 
 
-def bind(truth: TableTruth | HazardTruth, grid: RegimenGrid, window: Window) -> BoundTruth:
-    """A truth on the regimens of a study and under its DLT window; DesignError when they do not fit."""
+def bind(
+    truth: TableTruth | HazardTruth, grid: RegimenGrid, window: Window, moderate: Probabilities | None = None
+) -> BoundTruth:
+    """A truth on the regimens of a study and under its DLT window; DesignError when they do not fit.
+
+    ``moderate`` holds the probabilities of a moderate toxicity, rows frequencies and columns doses.
+    """
     law = truth.onset if isinstance(truth, TableTruth) else truth.hazard
     if isinstance(law, Hazard) and law.calibrate is not None:
         try:
@@ -438,8 +475,17 @@ def bind(truth: TableTruth | HazardTruth, grid: RegimenGrid, window: Window) -> 
     table = truth.fitted(grid).tolist() if isinstance(truth, TableTruth) else [None] * grid.size
     ends = np.array([window.end(grid.schedule(k)) for k in range(grid.size)], dtype=np.int64)
     courses = tuple(Course(law, grid.schedule(k), grid.amount(k), float(ends[k]), table[k]) for k in range(grid.size))
-    for course in courses:
+    bound = BoundTruth(window, np.array([course.probability for course in courses]), ends, courses)
+    if moderate is not None:
+        m = fitted_to(moderate, grid, "moderate")
+        for k in np.flatnonzero(bound.probability + m > 1 + 1e-9).tolist():
+            both = f"{bound.probability[k]:.4g} for a DLT and {m[k]:.4g} for a moderate toxicity"
+            problem = f"at {grid.label(k)} the probabilities are {both}, together more than 1"
+            raise DesignError("moderate", problem, "lower one: a moderate toxicity is a participant's without a DLT")
+        graded = tuple(replace(course, table=float(m[k])) for k, course in enumerate(courses))
+        bound = replace(bound, moderate=m, moderate_courses=graded)
+    for course in (*courses, *bound.moderate_courses):
         if course.table and course.reached(np.array([course.end]))[0] == 0:
             problem = f"no hazard to place DLTs in time after infusions of {course.amount:g} on days {course.schedule}"
             raise DesignError("truth.onset", problem, "choose another law of onset")
-    return BoundTruth(window, np.array([course.probability for course in courses]), ends, courses)
+    return bound

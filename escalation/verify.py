@@ -17,6 +17,7 @@ from escalation.decision import Decisions, moves
 from escalation.design import SafetyProperty
 from escalation.errors import StateBudgetError
 from escalation.exact import STATE_BUDGET, Progress
+from escalation.grades import columns_of, taken
 from escalation.numerics import distinct_rows
 from escalation.partial_order import without_skipping
 from escalation.rule import Rule
@@ -122,12 +123,12 @@ def _exceeds(view: _View) -> Bools:
 
 
 def _incoherent(view: _View) -> Bools:
-    """Rows whose sibling with one DLT fewer leads to a lower regimen than they do."""
+    """Rows whose sibling with one DLT fewer, or no moderate toxicity, leads to a lower regimen than they do."""
     branches, decisions, order = view.branches, view.decisions, view.rule.grid.at_most
     parent, dlt = branches.parent, branches.tally.cohort_dlt
-    place = np.lexsort((dlt, parent))
+    place = np.lexsort((branches.tally.moderate.sum(axis=1), dlt, parent))  # from the mildest outcome to the worst
     one_more, one_less = place[1:], place[:-1]
-    pair = (parent[one_more] == parent[one_less]) & (dlt[one_more] == dlt[one_less] + 1)
+    pair = parent[one_more] == parent[one_less]
     one_more, one_less = one_more[pair], one_less[pair]
     bad = np.zeros(len(parent), dtype=bool)
     stop: Bools = decisions.stops
@@ -278,7 +279,7 @@ def _merge_fronts(
     front: Front, origin: Indices, recent_n: Counts, recent_dlt: Counts
 ) -> tuple[Front, Indices, Counts, Counts]:
     columns = [front.n, front.dlt, front.regimen[:, None], front.size[:, None], front.memory]
-    columns += [recent_n[:, None], recent_dlt[:, None]]
+    columns += [recent_n[:, None], recent_dlt[:, None], *columns_of(front.grades)]
     first, _ = distinct_rows(np.concatenate(columns, axis=1))
     merged = replace(
         front,
@@ -288,6 +289,7 @@ def _merge_fronts(
         size=front.size[first],
         memory=front.memory[first],
         ways=front.ways[first],
+        grades=taken(front.grades, first),
     )
     return merged, origin[first], recent_n[first], recent_dlt[first]
 
@@ -296,9 +298,11 @@ def _path(steps: list[_Step], row: int, rule: Rule) -> str:
     """The outcome string of the way to a row of the last step."""
     from escalation.outcomes import text_of
 
-    cohorts: list[tuple[int, int, int]] = []
+    cohorts: list[tuple[int, int, int, int]] = []
     for step in reversed(steps):
         tally = step.branches.tally
-        cohorts.append((int(tally.current[row]), int(tally.cohort_n[row]), int(tally.cohort_dlt[row])))
+        here, size = int(tally.current[row]), int(tally.cohort_n[row])
+        single = size == 1 == int(tally.n[row, here]) and tally.moderate.shape[1] > 0
+        cohorts.append((here, size, int(tally.cohort_dlt[row]), int(tally.moderate[row, here]) if single else 0))
         row = int(step.parent_state[step.branches.parent[row]])
     return text_of(tuple(reversed(cohorts)), rule.grid)
