@@ -22,7 +22,7 @@ from escalation.decision import Action, Decisions, moves
 from escalation.grades import graded_completions
 from escalation.regimens import RegimenGrid
 from escalation.rule import Rule
-from escalation.tally import Bools, Tally
+from escalation.tally import Bools, Counts, Tally
 from escalation.trial import TrialState, tally_of
 
 COHORT_OPEN = "trial.cohort_open"
@@ -296,7 +296,8 @@ class Advisor:
                 dlt[row, regimen] += more
                 totals.append(more)
             further.append(tuple(totals))
-        moderate, graded = None, [()] * len(completions)
+        moderate: Counts | None = None
+        graded: list[tuple[int, ...]] = [()] * len(completions)
         if self.rule.reads_grades:
             told = graded_completions(self.rule, state.moderate, state.pending_moderate(), n, open_at, further)
             row_of, moderate, graded = told

@@ -379,6 +379,10 @@ MEASURES: Mapping[str, tuple[str, str]] = {
     "overdosing_60": ("Risk of overdosing 60 %", "share of trials with more than 60 % of patients above the target"),
     "overdosing_80": ("Risk of overdosing 80 %", "share of trials with more than 80 % of patients above the target"),
     "poor_allocation": ("Poor allocation", "share of trials with fewer than N/K patients at the MTD"),
+    "moderate": (
+        "Moderate toxicities",
+        "mean number of patients of escalation whose worst event is a moderate toxicity, where these are assumed",
+    ),
     "dlt_rate": ("DLT rate (EOTR)", "DLTs over patients of escalation"),
     "expected_toxicity_of_selection": (
         "Toxicity of the selection (ETL)",

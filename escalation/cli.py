@@ -110,7 +110,8 @@ def simulate(
 def decide(
     study: StudyArgument,
     outcomes: Annotated[
-        str, typer.Option(help='The trial so far, for example "1NNN 2NTN" (N, T, P pending, X not evaluable).')
+        str,
+        typer.Option(help='The trial so far, as "1NNN 2NTN" (N, T, P pending, X not evaluable, M moderate toxicity).'),
     ],
     design: DesignOption = None,
     set_: SetOption = None,
@@ -227,7 +228,8 @@ def pathways(
     assumed = loaded.scenario(scenario) if scenario is not None else loaded.scenarios[0]
     advisor = Advisor(protocol.rule, windows_complete=protocol.escalate_when == "windows_complete")
     replayed = replay(protocol.rule, from_, advisor=advisor, replace_not_evaluable=protocol.evaluability.replace)
-    nodes = walk(advisor, replayed.state, from_, cohorts, loaded.truth(assumed).probability)
+    believed = loaded.truth(assumed)
+    nodes = walk(advisor, replayed.state, from_, cohorts, believed.probability, believed.moderate)
     if as_json:
         print_json(pathways_form(loaded, assumed.name, from_, cohorts, nodes))
     else:

@@ -1,10 +1,10 @@
 """The exact engine: operating characteristics without Monte Carlo error.
 
 Outcomes depend only on the regimen, so the probability of a terminal state under any truth p is
-``ways * prod_k p_k^dlt_k (1 - p_k)^(n_k - dlt_k)``. A participant without a DLT whose grade was read has a factor
-m_k with a moderate toxicity and 1 - p_k - m_k without, in place of 1 - p_k. The reachable states are found once for a rule
-by a forward walk that merges equal states; after that every assumed toxicity curve costs one
-matrix product.
+``ways * prod_k p_k^dlt_k (1 - p_k)^(n_k - dlt_k)``. The reachable states are
+found once for a rule by a forward walk that merges equal states; after that every assumed toxicity
+curve costs one matrix product. A participant without a DLT whose grade was read has the factor m_k
+with a moderate toxicity and 1 - p_k - m_k without one, in place of 1 - p_k.
 """
 
 from __future__ import annotations

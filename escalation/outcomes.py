@@ -69,9 +69,7 @@ def parse(text: str, grid: RegimenGrid) -> tuple[Cohort, ...]:
         days = tuple(int(day) if day else None for _, day in marked)
         wrong = sorted(set(letters) - set(OUTCOMES))
         if wrong:
-            raise OutcomeError(
-                f"{token!r}: {', '.join(wrong)} is no outcome; use {_MEANINGS}"
-            )
+            raise OutcomeError(f"{token!r}: {', '.join(wrong)} is no outcome; use {_MEANINGS}")
         if any(day is not None and letter not in "TP" for letter, day in zip(letters, days, strict=True)):
             raise OutcomeError(f"{token!r}: days stand with P (followed so far) or T (onset of the DLT) only")
         known = days if any(day is not None for day in days) else ()

@@ -61,6 +61,7 @@ def pathways(
         When there are more pathways than anyone could read.
     """
     nodes: list[Node] = []
+    milder = np.zeros_like(truth) if moderate is None else moderate
 
     def walk(here: TrialState, written: str, depth: int, parent: int | None, chance: float) -> None:
         if len(nodes) >= MOST_NODES:
@@ -71,7 +72,7 @@ def pathways(
         if depth >= cohorts or advice.action == Action.STOP or here.stage != "escalation":
             return
         for nxt, share in _openings(here, advice):
-            for done, letters, weight in _completions(nxt, truth, np.zeros_like(truth) if moderate is None else moderate):
+            for done, letters, weight in _completions(nxt, truth, milder):
                 walk(done, letters(written), depth + 1, position, chance * share * weight)
 
     walk(state, text, 0, None, 1.0)
@@ -113,9 +114,7 @@ class _Letters:
         return " ".join(tokens)
 
 
-def _completions(
-    state: TrialState, truth: Floats, moderate: Floats
-) -> Iterator[tuple[TrialState, _Letters, float]]:
+def _completions(state: TrialState, truth: Floats, moderate: Floats) -> Iterator[tuple[TrialState, _Letters, float]]:
     """Every outcome of the pending participants and of the open cohort, with its probability."""
     grid = state.rule.grid
     waiting: dict[int, list[int]] = {}

@@ -91,7 +91,7 @@ class TrialRows:
     weight: Floats
     trials: int | None
     calendar: Calendar | None = field(default=None)
-    moderate: Counts | Floats | None = field(default=None)
+    moderate: Floats | None = field(default=None)
 
     @classmethod
     def of(
@@ -107,7 +107,8 @@ class TrialRows:
         trials = n.shape[0]
         nothing = np.zeros(trials, np.int32)
         weight = np.full(trials, 1.0 / max(trials, 1))
-        return cls(n, dlt, selected, reason, nothing, nothing, nothing.astype(bool), weight, trials, calendar, moderate)
+        graded = None if moderate is None else moderate.astype(float)
+        return cls(n, dlt, selected, reason, nothing, nothing, nothing.astype(bool), weight, trials, calendar, graded)
 
     @classmethod
     def exact(cls, graph: Graph, truth: Floats, moderate: Floats | None = None) -> TrialRows:
@@ -138,7 +139,7 @@ class TrialRows:
             weight=np.full(trials, 1.0 / max(trials, 1)),
             trials=trials,
             calendar=Calendar.join(calendars) if calendars else None,
-            moderate=np.concatenate(graded) if graded else None,
+            moderate=np.concatenate(graded).astype(float) if graded else None,
         )
 
     def with_expansion(self, n: Counts, dlt: Counts, withdrawn: Bools) -> TrialRows:

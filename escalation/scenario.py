@@ -60,8 +60,8 @@ class Scenario(Model):
     truth: Truth
     moderate: Probabilities | None = Field(
         default=None,
-        description="Probability of a moderate toxicity (grade 2 or more, attributable, no DLT) as the worst event within "
-        "the DLT window, for every regimen; needed where titration ends on moderate toxicities.",
+        description="Probability of a moderate toxicity (grade 2 or more, attributable, no DLT) as the worst event "
+        "within the DLT window, for every regimen; needed where titration ends on moderate toxicities.",
     )
     response: float | None = Field(
         default=None,

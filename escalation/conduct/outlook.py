@@ -9,7 +9,7 @@ from datetime import date, timedelta
 from escalation.advice import Advice
 from escalation.conduct.state import ConductState
 from escalation.regimens import RegimenGrid
-from escalation.report.wording import where_to
+from escalation.report.wording import graded_outlook, where_to
 from escalation.trial import TrialState
 
 _MONTHS = "January,February,March,April,May,June,July,August,September,October,November,December"
@@ -50,6 +50,9 @@ def dated_outlook(advice: Advice, grid: RegimenGrid, awaited: Sequence[Awaited],
     if not advice.outlook:
         return []
     who = _who(awaited, places)
+    if any(possibility.moderate for possibility in advice.outlook):
+        told = graded_outlook(advice, grid)
+        return [f"once {who}:", *(f"{says} with {' or '.join(outcomes)}" for says, outcomes in told)]
     if len(advice.open_at) != 1:
         return [f"once {who}:", *_by_regimen(advice, grid)]
     groups = _groups(advice, grid)

@@ -85,6 +85,40 @@ class Person:
         return "complete" if self.completed and given >= self.infusions_needed else "pending"
 
     @property
+    def moderate(self) -> date | None:
+        """Last possible day of the first moderate toxicity of a participant without a DLT, None without one.
+
+        An event of grade 2 or more that is at least possibly related and possibly in the window, at its worst grade.
+        What is proposed as a DLT, or would have to be, counts once it is adjudicated not to be one, with the
+        relation to treatment found then.
+        """
+        first, waits = self.first_infusion, set(self.unjudged)
+        if first is None or self.outcome == "dlt":
+            return None
+        judged: dict[str, str] = {}
+        for each in self.adjudications.values():
+            if each.outcome is None:
+                waits.update(each.proposed.events)
+            else:
+                judged.update(dict.fromkeys(each.proposed.events, each.decisions[-1].attribution))
+        days = []
+        for code, event in self.events.items():
+            related = judged.get(code, event.attribution) not in ("unrelated", "unlikely")
+            if code not in waits and related and self._worst(code) >= 2 and self._may_be_in_window(event.onset, first):
+                span = DateSpan.read(event.onset)
+                days.append(min(day for day in (span.latest, self.window_last, date.max) if day is not None))
+        return min(days, default=None)
+
+    def _worst(self, event: str) -> int:
+        return max(grade for _, grade in self.grades[event])
+
+    def _may_be_in_window(self, onset: str, first: datetime) -> bool:
+        span = DateSpan.read(onset)
+        late = self.window_last is not None and span.earliest is not None and span.earliest > self.window_last
+        early = span.latest is not None and span.latest < first.date()
+        return not late and not early
+
+    @property
     def unjudged(self) -> list[str]:
         """Events of grade 3 or more, at least possibly related, possibly in the window, that no adjudication names."""
         first = self.first_infusion
@@ -93,10 +127,7 @@ class Person:
         for code, event in self.events.items():
             if code in named or event.attribution in ("unrelated", "unlikely") or first is None:
                 continue
-            span = DateSpan.read(event.onset)
-            late = self.window_last is not None and span.earliest is not None and span.earliest > self.window_last
-            early = span.latest is not None and span.latest < first.date()
-            if max(grade for _, grade in self.grades[code]) >= 3 and not late and not early:
+            if self._worst(code) >= 3 and self._may_be_in_window(event.onset, first):
                 found.append(code)
         return found
 

@@ -10,7 +10,15 @@ from escalation.calendar import Course
 from escalation.conduct import records as r
 from escalation.conduct.state import proposal_hash
 from escalation.protocol import Protocol
-from escalation.trial import Decided, DltObserved, Enrolled, Infused, NotEvaluable, WindowCompleted
+from escalation.trial import (
+    Decided,
+    DltObserved,
+    Enrolled,
+    Infused,
+    ModerateObserved,
+    NotEvaluable,
+    WindowCompleted,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +146,11 @@ class _Replayed:
                 code = self.code(participant)
                 self.add(r.InfusionRecorded(participant=code, number=number, given=False, interruption=why))
 
+    def moderate(self, event: ModerateObserved) -> None:
+        day, code = self.of_person(event.participant, event.day), self.code(event.participant)
+        self.missed(event.participant, event.day)
+        self.add(_event(code, "M1", self.date(day), grade=2, term="Simulated moderate toxicity"))
+
     def resolved(self, event: DltObserved | WindowCompleted | NotEvaluable) -> None:
         day, code = self.of_person(event.participant, event.day), self.code(event.participant)
         self.missed(event.participant, event.day)
@@ -175,24 +188,30 @@ def events_of_simulated_trial(
             replayed.enrolled(event)
         elif isinstance(event, Infused):
             replayed.infused(event)
+        elif isinstance(event, ModerateObserved):
+            replayed.moderate(event)
         elif isinstance(event, DltObserved | WindowCompleted | NotEvaluable):
             replayed.resolved(event)
     return replayed.steps
+
+
+def _event(code: str, event: str, onset: date, *, grade: int, term: str) -> r.AdverseEvent:
+    return r.AdverseEvent(
+        participant=code,
+        event=event,
+        verbatim="simulated toxicity",
+        term=term,
+        grade=grade,
+        onset=onset.isoformat(),
+        attribution="probable",
+    )
 
 
 def _toxicity(code: str, onset: date) -> tuple[r.Record, ...]:
     day = onset.isoformat()
     proposed = r.DltProposed(participant=code, adjudication="A1", events=("E1",), criterion="simulated", onset=day)
     return (
-        r.AdverseEvent(
-            participant=code,
-            event="E1",
-            verbatim="simulated toxicity",
-            term="Simulated dose-limiting toxicity",
-            grade=3,
-            onset=day,
-            attribution="probable",
-        ),
+        _event(code, "E1", onset, grade=3, term="Simulated dose-limiting toxicity"),
         proposed,
         r.DltDecided(
             participant=code,

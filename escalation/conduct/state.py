@@ -7,6 +7,7 @@ corrected one; the ledger keeps both.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -125,11 +126,13 @@ class ConductState:
     def outcomes(self) -> dict[str, dict[str, Any]]:
         """What every treated participant counts as, in the order of assignment."""
         treated = [p for p in self.people.values() if p.assigned is not None and p.outcome != "untreated"]
+        graded = self.study is not None and self.study.protocol.rule.reads_grades
         return {
             person.code: {
                 "regimen": [person.assigned.regimen.dose, person.assigned.regimen.frequency],
                 "stage": person.assigned.stage,
                 "outcome": person.outcome,
+                **({"moderate": person.moderate is not None} if graded else {}),
             }
             for person in sorted(treated, key=lambda p: p.assigned_seq)
             if person.assigned is not None
@@ -140,14 +143,25 @@ class ConductState:
         now = self.outcomes()
         found: dict[int, list[str]] = {}
         for decision in self.effective():
+            before = decision.snapshot.data.get("outcomes", {})
+            graded = self._read_grades(before)
             changed = [
                 code
-                for code, was in decision.snapshot.data.get("outcomes", {}).items()
-                if was["outcome"] != "pending" and now.get(code, {}).get("outcome") != was["outcome"]
+                for code, was in before.items()
+                if (was["outcome"] != "pending" and now.get(code, {}).get("outcome") != was["outcome"])
+                or (graded and _regraded(was, now.get(code, {})))
             ]
             if changed:
                 found[decision.seq] = changed
         return found
+
+    def _read_grades(self, outcomes: dict[str, dict[str, Any]]) -> bool:
+        """Whether a decision on these outcomes read moderate toxicities: while single participants titrate."""
+        titration = self.study.protocol.titration if self.study is not None else None
+        if titration is None or not titration.reads_grades:
+            return False
+        kept = Counter(tuple(each["regimen"]) for each in outcomes.values() if each["outcome"] != "not_evaluable")
+        return max(kept.values(), default=0) <= 1
 
     @property
     def review_due(self) -> str:
@@ -196,6 +210,8 @@ class ConductState:
         today = self.day(moment)
         state.apply(fold.Enrolled(today, number, regimen))
         outcome = person.outcome
+        if person.moderate is not None and state.rule.reads_grades:
+            state.apply(fold.ModerateObserved(max(self._since_opening(person.moderate), today), number))
         if outcome == "dlt":
             state.apply(fold.DltObserved(max(self._onset(person, today), today), number))
         elif outcome == "complete":
@@ -225,6 +241,13 @@ class ConductState:
         reasons = tuple(decision.recommendation.advice.get("reasons", ()))
         memory = tuple(decision.recommendation.advice.get("memory", ()))
         state.apply(fold.Decided(0, committee.action, regimen, committee.size, reasons, selected, memory))
+
+
+def _regraded(was: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Whether a decision that read grades rested on a moderate toxicity, or its absence, that no longer holds."""
+    if was["outcome"] == "pending":  # a DLT since then is no less
+        return bool(was.get("moderate")) and not now.get("moderate") and now.get("outcome") != "dlt"
+    return bool(was.get("moderate")) != bool(now.get("moderate"))
 
 
 def corrected(entries: Sequence[LedgerEntry]) -> list[tuple[LedgerEntry, dict[str, Any]]]:

@@ -134,6 +134,8 @@ def _person(state: ConductState, person: Person, now: datetime) -> tuple[dict[st
         "infusions_planned": None,
         "next": "",
     }
+    if protocol.rule.reads_grades and person.moderate is not None:
+        form["status"] += ", moderate toxicity"
     tasks = [*_safety(state, person, now)]
     if person.assigned is None:
         return form | {"next": _before_assignment(person)}, tasks

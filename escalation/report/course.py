@@ -23,6 +23,7 @@ from escalation.trial import (
     Event,
     Extended,
     Infused,
+    ModerateObserved,
     NotEvaluable,
     TrialState,
     WindowCompleted,
@@ -142,10 +143,13 @@ class SimulatedTrial:
         assert before is not None
         if isinstance(event, Infused):
             return replace(before, infusions=(*before.infusions, event.day))
+        if isinstance(event, ModerateObserved):
+            return before
         if isinstance(event, DltObserved):
             return replace(before, outcome="dlt", outcome_day=event.day)
         if isinstance(event, WindowCompleted):
-            return replace(before, outcome="complete", outcome_day=event.day)
+            graded = self.engine.rule.reads_grades and state.participants[event.participant].moderate
+            return replace(before, outcome="moderate" if graded else "complete", outcome_day=event.day)
         return replace(before, outcome="not_evaluable", outcome_day=event.day)
 
     def _taken(self, event: Decided, state: TrialState) -> Taken:
@@ -174,6 +178,8 @@ class SimulatedTrial:
         if isinstance(event, Infused):
             planned = len(self.grid.schedule(self.course.state.participants[event.participant].regimen))
             return f"{who} has an infusion, the {_ordinal(event.number)} of {planned}."
+        if isinstance(event, ModerateObserved):
+            return f"{who} has a moderate toxicity."
         if isinstance(event, DltObserved):
             return f"{who} has a DLT."
         if isinstance(event, NotEvaluable):

@@ -85,6 +85,8 @@ def outlook_lines(advice: Advice, grid: RegimenGrid) -> list[str]:
     """What each completion of the open outcomes would lead to, equal decisions brought together."""
     if not advice.outlook:
         return []
+    if any(possibility.moderate for possibility in advice.outlook):
+        return [f"{says}: {', '.join(outcomes)}" for says, outcomes in graded_outlook(advice, grid)]
     if len(advice.open_at) == 1:
         return _one_regimen(advice, grid)
     lines = []
@@ -95,6 +97,25 @@ def outlook_lines(advice: Advice, grid: RegimenGrid) -> list[str]:
         ]
         lines.append(f"{' and '.join(parts)} further DLTs: {_says(possibility, grid)}")
     return lines
+
+
+def graded_outlook(advice: Advice, grid: RegimenGrid) -> list[tuple[str, list[str]]]:
+    """Decisions of an outlook that tells moderate toxicities apart, each with the outcomes that lead to it."""
+    found: dict[str, list[str]] = {}
+    for each in advice.outlook:
+        told = zip(each.moderate, each.further, advice.open_at, strict=True)
+        parts = [graded_words(moderate, dlts, grid, regimen, count) for moderate, dlts, (regimen, count) in told]
+        found.setdefault(_says(each, grid), []).append(" and ".join(parts))
+    return list(found.items())
+
+
+def graded_words(moderate: int, dlts: int, grid: RegimenGrid, regimen: int, count: int) -> str:
+    """The outcomes still open at a regimen once they are known."""
+    if count == 1:
+        said = "a DLT" if dlts else "a moderate toxicity" if moderate else "neither moderate toxicity nor DLT"
+    else:
+        said = f"{moderate} moderate toxicities and {dlts} DLTs"
+    return f"{said} at level {grid.level(regimen)}"
 
 
 def _one_regimen(advice: Advice, grid: RegimenGrid) -> list[str]:

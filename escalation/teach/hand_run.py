@@ -16,16 +16,14 @@ from escalation.advice import Advice, Advisor
 from escalation.conduct.outlook import Awaited, dated_outlook
 from escalation.decision import Action
 from escalation.errors import EngineError, OutcomeError
-from escalation.outcomes import replay, settle
+from escalation.outcomes import level_of, replay, settle
 from escalation.report.charts.trials import Followed, Outcome, Taken
 from escalation.study import Study
 from escalation.teach.patients import Patients, Treated
-from escalation.trial import COMPLETE, DLT, NOT_EVALUABLE, PENDING, TrialState
+from escalation.trial import COMPLETE, DLT, NOT_EVALUABLE, PENDING, Participant, TrialState
 
 LETTER_OF: Final = {COMPLETE: "N", DLT: "T", PENDING: "P", NOT_EVALUABLE: "X"}
-"""Letter of every participant status."""
-OUTCOMES: Final = {"N": "no DLT", "T": "DLT", "P": "pending", "X": "not evaluable"}
-"""What the letters of an outcome string mean."""
+"""Letter of every participant status; a window completed with a moderate toxicity is an M."""
 LONGEST: Final = 4_000
 """Characters of the longest outcome string read."""
 
@@ -72,7 +70,7 @@ class HandRun:
     def treated(self) -> tuple[Treated, ...]:
         """Everybody treated so far, in order."""
         people = self.state.participants
-        return tuple(Treated(people[i].regimen, LETTER_OF[people[i].status]) for i in sorted(people))
+        return tuple(Treated(people[i].regimen, _letter(people[i])) for i in sorted(people))
 
     @cached_property
     def pending(self) -> tuple[int, ...]:
@@ -121,6 +119,10 @@ class HandRun:
         """(participants, cohort number) of every cohort treated, in order."""
         numbers = [self.state.participants[i].cohort for i in sorted(self.state.participants)]
         return tuple((numbers.count(number), number) for number in dict.fromkeys(numbers))
+
+
+def _letter(person: Participant) -> str:
+    return "M" if person.moderate and person.status == COMPLETE else LETTER_OF[person.status]
 
 
 def drawn_regimen(advice: Advice, state: TrialState, patients: Patients) -> int:
@@ -198,7 +200,7 @@ def _rewritten(run: HandRun, treated: list[Treated]) -> str:
     letters = iter(person.letter for person in treated)
     tokens = []
     for token in run.text.replace(",", " ").split():
-        level = token.rstrip("NTPXntpx")
+        level = level_of(token)
         taken = "".join(letter for _, letter in zip(token[len(level) :], letters, strict=False))
         if taken:
             tokens.append(level + taken)
@@ -273,7 +275,7 @@ def figure_records(run: HandRun, *, last_decision: bool = True) -> tuple[list[Fo
     Without ``last_decision`` the decision now due is left out, for those who have still to predict it.
     """
     grid = run.study.protocol.grid
-    status = {letter: status for status, letter in LETTER_OF.items()}
+    status = {letter: status for status, letter in LETTER_OF.items()} | {"M": "moderate"}
     people, decisions, count = [], [], 0
     for size, cohort in run.cohorts:
         for i in range(count, count + size):

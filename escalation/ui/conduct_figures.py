@@ -45,7 +45,7 @@ def followed(state: ConductState) -> list[Followed]:
         infusions = [each.started_at for each in person.infusions.values() if each.started_at is not None]
         last = dlt_window(state, person).last_date()
         assert last is not None
-        outcome = _outcome(person)
+        outcome = _outcome(person, graded=state.in_force().protocol.rule.reads_grades)
         settled = None if outcome == "pending" else _settled(state, person)
         found.append(
             Followed(
@@ -62,8 +62,10 @@ def followed(state: ConductState) -> list[Followed]:
     return found
 
 
-def _outcome(person: Person) -> Outcome:
+def _outcome(person: Person, *, graded: bool) -> Outcome:
     outcome = person.outcome
+    if graded and outcome == "complete" and person.moderate is not None:
+        return "moderate"
     return "pending" if outcome == "untreated" else outcome
 
 

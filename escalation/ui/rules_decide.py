@@ -9,7 +9,7 @@ import streamlit as st
 from escalation.advice import Advice, Advisor
 from escalation.decision import Action
 from escalation.errors import EscalationError
-from escalation.outcomes import Replay, replay
+from escalation.outcomes import Replay, letters_read, level_of, replay
 from escalation.report.forms import decision_form
 from escalation.study import Study
 from escalation.ui import blocks
@@ -18,7 +18,6 @@ from escalation.ui.study_in_hand import file_name
 
 KEY: Final = "outcomes"
 """Name of the entry, and of the query parameter that keeps it."""
-_LETTERS: Final = {"N": "no DLT", "T": "DLT", "P": "pending", "X": "not evaluable"}
 
 
 def advisor_of(study: Study) -> Advisor:
@@ -43,8 +42,9 @@ def decide(study: Study) -> None:
             key=KEY,
             bind="query-params",
             placeholder=f"for example {example}; empty for the start",
-            help="A level, then a letter for each participant: N no DLT, T DLT, P pending, X not evaluable. On a grid "
-            "the level is dose.frequency.",
+            help="A level, then a letter for each participant: "
+            + ", ".join(f"{letter} {meaning}" for letter, meaning in letters_read(study.protocol.rule).items())
+            + ". On a grid the level is dose.frequency.",
         )
     ).strip()
     tapping = st.container(horizontal=True)
@@ -65,7 +65,7 @@ def decide(study: Study) -> None:
 def _tap(row: Any, outcomes: str, advice: Advice | None, study: Study) -> None:
     """Buttons that write the next participant's outcome."""
     treats = advice is not None and advice.action not in (Action.STOP, Action.WAIT)
-    for letter, meaning in _LETTERS.items():
+    for letter, meaning in letters_read(study.protocol.rule).items():
         row.button(
             f"{letter}: {meaning}",
             key=f"tap:{letter}",
@@ -86,7 +86,7 @@ def _with(outcomes: str, letter: str, advice: Advice | None, study: Study) -> st
         return outcomes
     level = study.protocol.grid.level(advice.regimen)
     *before, last = outcomes.split() or [""]
-    if last and not advice.decides and last.rstrip("NTPXntpx") == level:
+    if last and not advice.decides and level_of(last) == level:
         return " ".join([*before, last + letter])
     return f"{outcomes} {level}{letter}".strip()
 
@@ -145,6 +145,11 @@ def _answer(study: Study, found: Replay, advice: Advice, form: dict[str, Any]) -
         rows.append(("expansion stage, at the selected regimen", *map(str, counts)))
     if rows:
         blocks.table(("regimen", "evaluable", "DLTs", "pending"), rows)
+    if rule.reads_grades and any(state.moderate):
+        blocks.table(
+            ("regimen", "moderate toxicities"),
+            [(grid.describe(k), str(count)) for k, count in enumerate(state.moderate) if count],
+        )
     _estimates(study, form["estimates"])
     estimate_chart(study, state)
     blocks.trace(study, "decided by the rule itself")

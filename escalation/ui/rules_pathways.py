@@ -38,7 +38,10 @@ def pathways(study: Study) -> None:
     state = replayed(study, start, advisor).state
     size = study.protocol.grid.size
     truth = np.full(size, 0.5) if assumed is None else study.truth(assumed).probability
-    nodes = walk(advisor, state, start, cohorts, truth)
+    moderate = None if assumed is None else study.truth(assumed).moderate
+    if assumed is None and study.protocol.rule.reads_grades:
+        truth = moderate = np.full(size, 1 / 3)
+    nodes = walk(advisor, state, start, cohorts, truth, moderate)
     ends = leaves(nodes)
     if ends <= MOST_LEAVES:
         chart = pathway_tree(nodes, study.protocol.grid, probabilities=assumed is not None)

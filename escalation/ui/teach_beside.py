@@ -6,9 +6,10 @@ from typing import Final
 
 import streamlit as st
 
+from escalation.outcomes import OUTCOMES
 from escalation.report.wording import headline
 from escalation.study import Study
-from escalation.teach.hand_run import OUTCOMES, HandRun, to_the_end, under
+from escalation.teach.hand_run import HandRun, to_the_end, under
 from escalation.teach.patients import Patients
 from escalation.ui import blocks, teach_address
 from escalation.ui.teach_exhibits import steps

@@ -7,10 +7,11 @@ from typing import Any, Final
 
 import streamlit as st
 
+from escalation.outcomes import OUTCOMES
 from escalation.report.charts.teaching import enlarged
 from escalation.report.charts.trials import cohort_steps
 from escalation.report.wording import headline
-from escalation.teach.hand_run import OUTCOMES, HandRun, figure_records, look_ahead
+from escalation.teach.hand_run import HandRun, figure_records, look_ahead
 from escalation.teach.lesson import Exhibit, Figure, Listed, Reasons, Trial
 from escalation.ui import blocks, teach_address
 

@@ -8,9 +8,9 @@ import streamlit as st
 
 from escalation.advice import Advisor
 from escalation.errors import EscalationError, OutcomeError
+from escalation.outcomes import OUTCOMES, letters_read
 from escalation.study import Study, preset_names
 from escalation.teach.hand_run import (
-    OUTCOMES,
     HandRun,
     added,
     advisor_of,
@@ -169,7 +169,7 @@ def _pending(run: HandRun, patients: Patients) -> None:
         )
         for i in run.pending:
             row = st.container(horizontal=True)
-            for letter in "NTX":
+            for letter in (each for each in letters_read(run.study.protocol.rule) if each != "P"):
                 row.button(
                     f"{i + 1:03d}: {OUTCOMES[letter]}",
                     key=f"teach:resolve:{run.text}:{i}:{letter}",
@@ -216,7 +216,7 @@ def _treat(run: HandRun, patients: Patients) -> None:
             for i, key in enumerate(keys):
                 st.radio(
                     f"Outcome of {first + i + 1:03d}",
-                    [*OUTCOMES, ""],
+                    [*letters_read(run.study.protocol.rule), ""],
                     format_func=lambda letter: OUTCOMES.get(str(letter), "not treated yet"),
                     horizontal=True,
                     key=key,

@@ -17,6 +17,7 @@ TREATED: Final = "#56B4E9"
 DLT: Final = "#D55E00"
 SAFE: Final = "#009E73"
 PENDING: Final = "#E69F00"
+MODERATE: Final = "#B79F00"
 SERIES: Final = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8A6FB3", "#7F7F7F")
 """Okabe and Ito's colours, in the order designs are listed."""
 SHAPES: Final = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "stroke")

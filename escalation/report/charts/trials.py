@@ -13,9 +13,9 @@ import altair as alt
 import pandas as pd
 
 from escalation.decision import Action
-from escalation.report.charts.style import ACTIONS, DLT, INK, PENDING, SAFE, finished
+from escalation.report.charts.style import ACTIONS, DLT, INK, MODERATE, PENDING, SAFE, finished
 
-Outcome = Literal["pending", "complete", "dlt", "not_evaluable"]
+Outcome = Literal["pending", "complete", "moderate", "dlt", "not_evaluable"]
 Cause = Literal["outcomes", "review", "stagger"]
 
 
@@ -70,6 +70,7 @@ class Suspended:
 
 OUTCOMES: Final[dict[Outcome, tuple[str, str, str]]] = {
     "complete": ("no DLT", SAFE, "circle"),
+    "moderate": ("moderate toxicity", MODERATE, "square"),
     "dlt": ("DLT", DLT, "cross"),
     "pending": ("window open", PENDING, "triangle-up"),
     "not_evaluable": ("not evaluable", "#8C8C8C", "diamond"),
@@ -268,15 +269,17 @@ def cohort_steps(
     )
     y = alt.Y("level:N", title="level", sort=list(reversed(levels)), scale=alt.Scale(domain=list(reversed(levels))))
     frame = pd.DataFrame(rows, columns=["number", "participant", "level", "cohort", "outcome"])
-    words = [word for word, _, _ in OUTCOMES.values()]
+    graded = any(each.outcome == "moderate" for each in people)
+    known = [OUTCOMES[kind] for kind in OUTCOMES if kind != "moderate" or graded]
+    words = [word for word, _, _ in known]
     colour = alt.Color(
         "outcome:N",
-        scale=alt.Scale(domain=words, range=[tone for _, tone, _ in OUTCOMES.values()]),
+        scale=alt.Scale(domain=words, range=[tone for _, tone, _ in known]),
         legend=alt.Legend(orient="top"),
     )
     shape = alt.Shape(
         "outcome:N",
-        scale=alt.Scale(domain=words, range=[form for _, _, form in OUTCOMES.values()]),
+        scale=alt.Scale(domain=words, range=[form for _, _, form in known]),
         legend=alt.Legend(orient="top"),
     )
     base = alt.Chart(frame)
