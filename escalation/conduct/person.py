@@ -103,14 +103,17 @@ class Person:
                 judged.update(dict.fromkeys(each.proposed.events, each.decisions[-1].attribution))
         days = []
         for code, event in self.events.items():
-            related = judged.get(code, event.attribution) not in ("unrelated", "unlikely")
-            if code not in waits and related and self._worst(code) >= 2 and self._may_be_in_window(event.onset, first):
+            if code in waits or judged.get(code, event.attribution) in ("unrelated", "unlikely"):
+                continue
+            if self._worst(code, in_window=True) >= 2 and self._may_be_in_window(event.onset, first):
                 span = DateSpan.read(event.onset)
                 days.append(min(day for day in (span.latest, self.window_last, date.max) if day is not None))
         return min(days, default=None)
 
-    def _worst(self, event: str) -> int:
-        return max(grade for _, grade in self.grades[event])
+    def _worst(self, event: str, *, in_window: bool = False) -> int:
+        """The worst grade of an event, or the worst it had before the window ended."""
+        until = self.window_last if in_window else None
+        return max(grade for on, grade in self.grades[event] if on is None or until is None or on <= until)
 
     def _may_be_in_window(self, onset: str, first: datetime) -> bool:
         span = DateSpan.read(onset)
