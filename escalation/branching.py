@@ -7,8 +7,10 @@ equal states.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from scipy.special import comb
 
 from escalation.decision import Action, Decisions
@@ -32,7 +34,8 @@ class Front:
     memory
         (S, M) what the design keeps.
     ways
-        (S,) number of outcome sequences that lead here, weighted by the probabilities of randomised allocations.
+        (S,) number of outcome sequences that lead here, weighted by the probabilities of randomised allocations;
+        (S, C) those from each of C states, for a walk that starts from several.
     grades
         Moderate toxicities, None under a rule that does not read them.
     """
@@ -88,8 +91,13 @@ def branch(front: Front) -> Branches:
     n[each, current] += cohort_n
     dlt[each, current] += cohort_dlt
     tally = Tally.complete(n, dlt, current, cohort_n, cohort_dlt, front.memory[parent])
-    whole = Branches(tally, front.ways[parent] * comb(cohort_n, cohort_dlt), parent)
+    whole = Branches(tally, scaled(front.ways[parent], comb(cohort_n, cohort_dlt)), parent)
     return whole if front.grades is None else _graded(front, front.grades, whole)
+
+
+def scaled(ways: Floats, factor: npt.NDArray[np.floating[Any]]) -> Floats:
+    """Ways times a factor for each row; ways may have several columns."""
+    return np.asarray(ways * (factor if ways.ndim == 1 else factor[:, None]))
 
 
 def _graded(front: Front, grades: Grades, whole: Branches) -> Branches:
@@ -137,7 +145,7 @@ def onward(branches: Branches, decisions: Decisions) -> tuple[Front, Indices]:
         share[~drawn, regimen[~drawn]] = 1.0
         row, regimen_drawn = np.nonzero(share)
         going, regimen = going[row], regimen_drawn.astype(np.int32)
-        ways = ways[row] * share[row, regimen_drawn]
+        ways = scaled(ways[row], share[row, regimen_drawn])
     front = Front(
         n=tally.n[going],
         dlt=tally.dlt[going],
@@ -145,9 +153,16 @@ def onward(branches: Branches, decisions: Decisions) -> tuple[Front, Indices]:
         size=decisions.size[going],
         memory=memory[going],
         ways=ways,
-        grades=taken(branches.grades, going),
     )
-    return front, going
+    return replace(front, grades=_still_read(branches.grades, front, going)), going
+
+
+def _still_read(grades: Grades | None, front: Front, going: Indices) -> Grades | None:
+    """The grades of the rows that go on, forgotten where nobody will read them again."""
+    if grades is None:
+        return None
+    read = grades.titration.reads(front.n, front.dlt, front.regimen, front.size)
+    return grades.take(going).where(read)
 
 
 def merge_front(front: Front) -> Front:

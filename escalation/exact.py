@@ -4,7 +4,7 @@ Outcomes depend only on the regimen, so the probability of a terminal state unde
 ``ways * prod_k p_k^dlt_k (1 - p_k)^(n_k - dlt_k)``. The reachable states are
 found once for a rule by a forward walk that merges equal states; after that every assumed toxicity
 curve costs one matrix product. A participant without a DLT whose grade was read has the factor m_k
-with a moderate toxicity and 1 - p_k - m_k without one, in place of 1 - p_k.
+with a moderate toxicity and 1 - p_k - m_k without one, in place of 1 - p_k; see ``titration_walk``.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import comb
 
-from escalation.branching import Front, branch, decide, merge, merge_front, onward
+from escalation.branching import Front, branch, decide, merge, merge_front, onward, scaled
 from escalation.errors import EngineError, StateBudgetError
 from escalation.numerics import distinct_rows, sum_by
 from escalation.rule import Rule
-from escalation.tally import Bools, Counts, Floats
+from escalation.tally import Bools, Counts, Floats, Tally
+from escalation.titration_walk import Courses, Titrated, titration_walk
 
 STATE_BUDGET = 500_000
 """Most rows the walk may hold, terminal ones included, before it gives up."""
@@ -39,7 +40,8 @@ class Graph:
     n, dlt
         (T, K) evaluable participants and participants with a DLT in escalation.
     ways
-        (T,) number of outcome sequences that end in the state.
+        (T,) number of outcome sequences that end in the state; (T, C) those from each exit of a titration that
+        reads grades.
     selected
         (T, K) what is selected when escalation ends there.
     reason
@@ -50,9 +52,8 @@ class Graph:
         (T,) whether the expansion stage withdrew the recommendation.
     states
         Distinct states in which a decision was taken.
-    moderate, graded
-        (T, K) participants without a DLT whose grade was read, and of those the ones with a moderate toxicity;
-        (T, 0) under a rule that does not read grades.
+    courses
+        The courses such a titration can take, None under a rule that does not read grades.
     """
 
     rule: Rule
@@ -65,8 +66,7 @@ class Graph:
     expansion_dlt: Counts
     withdrawn: Bools
     states: int
-    moderate: Counts
-    graded: Counts
+    courses: Courses | None = None
 
     @property
     def rows(self) -> int:
@@ -74,14 +74,11 @@ class Graph:
         return int(self.n.shape[0])
 
     @cached_property
-    def _exponents(self) -> tuple[Floats, Floats, Floats]:
+    def _exponents(self) -> tuple[Floats, Floats, Floats | None]:
         there = self.selected & (self.expansion_n > 0)[:, None]
         dlt = self.dlt + there * self.expansion_dlt[:, None]
         total = self.n + there * self.expansion_n[:, None]
-        clear = total - dlt
-        if self.graded.size:
-            clear = clear - self.graded
-        return dlt.T.astype(float), clear.T.astype(float), np.log(self.ways)
+        return dlt.T.astype(float), (total - dlt).T.astype(float), np.log(self.ways) if self.courses is None else None
 
     def probabilities(self, truths: npt.ArrayLike, moderate: npt.ArrayLike | None = None) -> Floats:
         """Probability of every terminal state under every truth.
@@ -101,14 +98,13 @@ class Graph:
         p = np.atleast_2d(np.asarray(truths, dtype=float))
         dlt, clear, log_ways = self._exponents
         with np.errstate(divide="ignore"):
-            exponent = _finite(np.log(p)) @ dlt + _finite(np.log1p(-p)) @ clear + log_ways
-            if self.graded.size:
-                m = np.zeros_like(p) if moderate is None else np.atleast_2d(np.asarray(moderate, dtype=float))
-                none = np.maximum(1 - p - m, 0)  # a hair below 0 where p + m is 1
-                exponent += _finite(np.log(m)) @ self.moderate.T.astype(float)
-                exponent += _finite(np.log(none)) @ (self.graded - self.moderate).T.astype(float)
-        probability: Floats = np.exp(exponent)
-        return probability
+            yes = np.maximum(np.log(p), -1e5)  # a finite stand-in: 0 * log 0 is 0, k * log 0 underflows to 0
+            no = np.maximum(np.log1p(-p), -1e5)
+        if self.courses is None:
+            probability: Floats = np.exp(yes @ dlt + no @ clear + log_ways)
+            return probability
+        m = np.zeros_like(p) if moderate is None else np.atleast_2d(np.asarray(moderate, dtype=float))
+        return np.asarray(np.exp(yes @ dlt + no @ clear) * (self.courses.chances(p, m) @ self.ways.T))
 
     def expected_moderate(self, truth: Floats, moderate: Floats) -> Floats:
         """Mean number of participants of escalation with a moderate toxicity in every terminal state: (T, K).
@@ -116,14 +112,12 @@ class Graph:
         Those whose grade was not read had one with probability m / (1 - p), given that they had no DLT.
         """
         share = np.divide(moderate, 1 - truth, out=np.zeros_like(truth), where=truth < 1)
-        if not self.graded.size:
-            return np.asarray((self.n - self.dlt) * share)
-        return np.asarray(self.moderate + (self.n - self.dlt - self.graded) * share)
-
-
-def _finite(logarithm: Floats) -> Floats:
-    """A stand-in for minus infinity: 0 * log 0 is 0, k * log 0 underflows to 0."""
-    return np.asarray(np.maximum(logarithm, -1e5))
+        expected = np.asarray((self.n - self.dlt) * share)
+        if self.courses is None:
+            return expected
+        known = self.ways @ self.courses.excess(truth, moderate)
+        chance = self.ways @ self.courses.chances(truth[None], moderate[None])[0]
+        return expected + np.divide(known, chance[:, None], out=np.zeros_like(known), where=chance[:, None] > 0)
 
 
 @dataclass(slots=True)
@@ -135,8 +129,13 @@ class _Terminal:
     ways: list[Floats]
     selected: list[Bools]
     reason: list[Counts]
-    moderate: list[Counts]
-    graded: list[Counts]
+
+    def add(self, rule: Rule, tally: Tally, reason: Counts, ways: Floats) -> None:
+        self.n.append(tally.n)
+        self.dlt.append(tally.dlt)
+        self.ways.append(ways)
+        self.selected.append(rule.select(tally, reason))
+        self.reason.append(reason)
 
 
 def compile_graph(rule: Rule, *, budget: int = STATE_BUDGET, progress: Progress | None = None) -> Graph:
@@ -159,9 +158,20 @@ def compile_graph(rule: Rule, *, budget: int = STATE_BUDGET, progress: Progress 
         When the design does not end by itself, or waits although every window is complete.
     """
     most_cohorts = rule.max_patients
-    ends = _Terminal([], [], [], [], [], [], [])
-    front, states = Front.start(rule), 0
-    for _ in range(most_cohorts + 1):
+    ends = _Terminal([], [], [], [], [])
+    front, states, last = Front.start(rule), 0, 0
+    titrated = titration_walk(rule, budget) if rule.reads_grades else None
+    if titrated is not None:
+        front, states, last = titrated.nobody(rule), titrated.states, titrated.last
+        for tally, reason, ways in titrated.ended:
+            ends.add(rule, tally, reason, ways)
+    for cohorts in range(most_cohorts + 1):
+        if titrated is not None:
+            front = titrated.joined(front, cohorts)
+            if not front.rows and cohorts < last:
+                continue
+        if not front.rows:
+            return _assemble(rule, ends, states, titrated)
         if progress:
             progress(int(front.n[0].sum()), most_cohorts)
         branches = merge(branch(front), keep_cohort=rule.uses_last_cohort)
@@ -172,35 +182,28 @@ def compile_graph(rule: Rule, *, budget: int = STATE_BUDGET, progress: Progress 
         decisions = decide(rule, branches.tally)
         over = decisions.stops
         if over.any():
-            ended = branches.tally.take(over)
-            ends.n.append(ended.n)
-            ends.dlt.append(ended.dlt)
-            ends.ways.append(branches.ways[over])
-            ends.selected.append(rule.select(ended, decisions.reason[over]))
-            ends.reason.append(decisions.reason[over])
-            ends.moderate.append(ended.moderate)
-            ends.graded.append(ended.moderate if branches.grades is None else branches.grades.graded[over])
+            ends.add(rule, branches.tally.take(over), decisions.reason[over], branches.ways[over])
         front, _ = onward(branches, decisions)
-        if not front.rows:
-            return _assemble(rule, ends, states)
+        if not front.rows and cohorts >= last:
+            return _assemble(rule, ends, states, titrated)
         if rule.uses_last_cohort or decisions.allocation is not None:
             front = merge_front(front)
     raise EngineError(f"{rule.design.title} did not end within {most_cohorts} participants; correct its decide()")
 
 
-def _assemble(rule: Rule, ends: _Terminal, states: int) -> Graph:
+def _assemble(rule: Rule, ends: _Terminal, states: int, titrated: Titrated | None) -> Graph:
     """Terminal rows merged, with the expansion stage walked from each."""
     n, dlt = np.concatenate(ends.n), np.concatenate(ends.dlt)
     ways, selected = np.concatenate(ends.ways), np.concatenate(ends.selected)
     reason = np.concatenate(ends.reason)
-    moderate, graded = np.concatenate(ends.moderate), np.concatenate(ends.graded)
-    columns = [n, dlt, reason[:, None], selected.astype(np.int32), moderate, graded]
-    first, inverse = distinct_rows(np.concatenate(columns, axis=1, dtype=np.int32))
+    first, inverse = distinct_rows(
+        np.concatenate([n, dlt, reason[:, None], selected.astype(np.int32)], axis=1, dtype=np.int32)
+    )
     ways = sum_by(inverse, ways, len(first))
     n, dlt, selected, reason = n[first], dlt[first], selected[first], reason[first]
     nothing = np.zeros(len(first), np.int32)
-    no_stage = (nothing, nothing, nothing.astype(bool))
-    graph = Graph(rule, n, dlt, ways, selected, reason, *no_stage, states, moderate[first], graded[first])
+    courses = None if titrated is None else titrated.courses
+    graph = Graph(rule, n, dlt, ways, selected, reason, nothing, nothing, nothing.astype(bool), states, courses)
     return graph if rule.expansion is None else _expand(graph)
 
 
@@ -222,10 +225,10 @@ def _expand(graph: Graph) -> Graph:
     while row.size:
         group = stage.next_group(int(stage_n[0]))  # every open row has the same number so far
         seen = np.arange(group + 1)
-        row, ways = np.repeat(row, group + 1), np.repeat(ways, group + 1)
+        row, ways = np.repeat(row, group + 1), np.repeat(ways, group + 1, axis=0)
         stage_n = np.repeat(stage_n, group + 1) + np.int32(group)
         stage_dlt = (np.repeat(stage_dlt, group + 1) + np.tile(seen, len(stage_dlt))).astype(np.int32)
-        ways = ways * np.tile(comb(group, seen), len(row) // (group + 1))
+        ways = scaled(ways, np.tile(comb(group, seen), len(row) // (group + 1)))
         first, inverse = distinct_rows(np.stack([row, stage_n, stage_dlt], axis=1).astype(np.int32))
         ways = sum_by(inverse, ways, len(first))
         row, stage_n, stage_dlt = row[first], stage_n[first], stage_dlt[first]
@@ -246,6 +249,5 @@ def _expand(graph: Graph) -> Graph:
         expansion_dlt=dlts,
         withdrawn=withdrawals.astype(bool),
         states=graph.states,
-        moderate=graph.moderate[rows],
-        graded=graph.graded[rows],
+        courses=graph.courses,
     )

@@ -53,6 +53,10 @@ class Grades:
         """The chosen rows."""
         return replace(self, moderate=self.moderate[index], graded=self.graded[index])
 
+    def where(self, read: Bools) -> Grades:
+        """The same with nothing kept of the other rows."""
+        return replace(self, moderate=self.moderate * read[:, None], graded=self.graded * read[:, None])
+
 
 def columns_of(grades: Grades | None) -> list[Counts]:
     """What tells states apart, nothing where no grades are read."""

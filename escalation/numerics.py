@@ -147,6 +147,8 @@ def distinct_rows(table: npt.NDArray[np.int32]) -> tuple[Indices, Indices]:
 
 
 def sum_by(group: Indices, values: Floats, groups: int) -> Floats:
-    """Sums of values within groups numbered from 0: (groups,)."""
+    """Sums of values within groups numbered from 0: (groups,), or (groups, C) of values in C columns."""
+    if values.ndim == 2:
+        return np.stack([sum_by(group, column, groups) for column in values.T], axis=1)
     sums: Floats = np.bincount(group, weights=values, minlength=groups).astype(np.float64, copy=False)
     return sums

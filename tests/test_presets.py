@@ -27,7 +27,14 @@ CART, UCMSC, ITP = "nct07212335", "nct05672420", "nct04014166"
 EXO, PGF, BMF = "nct06245746", "nct06171906", "nct05794425"
 ONE_REGIMEN = (EXO, PGF, BMF)
 TRIALS = (CART, UCMSC, ITP, *ONE_REGIMEN)
-TEXTBOOKS = ("textbook-5-doses", "textbook-boin", "textbook-crm", "textbook-frequency", "textbook-grid-3x3")
+TEXTBOOKS = (
+    "textbook-5-doses",
+    "textbook-boin",
+    "textbook-crm",
+    "textbook-frequency",
+    "textbook-grid-3x3",
+    "textbook-titration",
+)
 LAST = "protocol.dlt_window.anchor=last"
 
 FOUR, TWO = 5.0001e-5, 5.0001e-3

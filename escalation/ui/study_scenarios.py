@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -14,7 +15,7 @@ from escalation.report.charts.regimens import dose_toxicity, heat_map
 from escalation.scenario import Scenario
 from escalation.truth import HazardTruth, TableTruth
 from escalation.ui.draft import Draft
-from escalation.ui.form_kinds import Field, Numbers, fields
+from escalation.ui.form_kinds import Field, Maybe, Numbers, Rows, fields
 from escalation.ui.parameter_form import Change, Form
 
 _LATER: Final = ("accrual", "held", "screen_failure", "drop_out", "missed_infusion")
@@ -42,6 +43,7 @@ def scenarios(form: Form, now: Draft) -> None:
     given = entry if isinstance(entry, Mapping) else {}
     form.model(Scenario, path, given, only=("name", "description"))
     _truth(form, now, position, given)
+    _moderate(form, now, position, given)
     st.markdown("**Accrual and drop-out** (calendar engine only)")
     form.model(Scenario, path, given, only=_LATER)
 
@@ -75,6 +77,7 @@ def _add(form: Form, entries: list[Any], like: int | None) -> None:
         first = entries[0] if entries and isinstance(entries[0], Mapping) else {}
         truth = first.get("truth", [])
         new = {"name": name, "truth": truth.get("table", truth) if isinstance(truth, Mapping) else truth}
+        new |= {"moderate": first["moderate"]} if first.get("moderate") is not None else {}
     form.change([Change(("scenarios", len(entries)), new)])
     st.session_state["study:scenario"] = len(entries)
 
@@ -119,6 +122,17 @@ def _table(form: Form, now: Draft, path: tuple[Any, ...], raw: Any) -> None:
     given = raw.get("onset", NOTHING) if isinstance(raw, Mapping) else NOTHING
     before = () if isinstance(raw, Mapping) else (Change(path, {"table": table}, raw, False),)
     form.field(onset, (*path, "onset"), given, before)
+
+
+def _moderate(form: Form, now: Draft, position: int, given: Mapping[str, Any]) -> None:
+    """Probabilities of a moderate toxicity, in one row or as rows of the regimens."""
+    raw = given.get("moderate", NOTHING)
+    flat = isinstance(raw, list) and not any(isinstance(row, list) for row in raw)
+    one_row = flat or (raw in (NOTHING, None) and len(_row_labels(now)) == 1)
+    listed = next(each for each in fields(Scenario) if each.key == "moderate")
+    label = "Moderate toxicity probabilities" + (", lowest level first" if one_row else "")
+    shown = replace(listed, label=label, kind=Maybe(Numbers() if one_row else Rows()))
+    form.field(shown, ("scenarios", position, "moderate"), raw)
 
 
 _HELP: Final = "Within the DLT window, as shares between 0 and 1; doses from the lowest, with blanks between them."
@@ -166,6 +180,9 @@ def _misfits(entries: list[Any], frequencies: int, doses: int) -> list[Change]:
         if not _fits(table, frequencies, doses):
             path = ("scenarios", position, "truth", *(("table",) if isinstance(truth, Mapping) else ()))
             changes.append(Change(path, fitted(table, frequencies, doses)))
+        moderate = entry.get("moderate") if isinstance(entry, Mapping) else None
+        if not _fits(moderate, frequencies, doses):
+            changes.append(Change(("scenarios", position, "moderate"), fitted(moderate, frequencies, doses)))
     return changes
 
 
