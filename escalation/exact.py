@@ -117,7 +117,8 @@ class Graph:
             return expected
         known = self.ways @ self.courses.excess(truth, moderate)
         chance = self.ways @ self.courses.chances(truth[None], moderate[None])[0]
-        return expected + np.divide(known, chance[:, None], out=np.zeros_like(known), where=chance[:, None] > 0)
+        known = np.divide(known, chance[:, None], out=np.zeros_like(known), where=chance[:, None] > 0)
+        return np.asarray(expected + known)
 
 
 @dataclass(slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from math import comb
 
 import numpy as np
@@ -22,6 +23,7 @@ from escalation.report.wording import outlook_lines
 from escalation.results import TrialRows
 from escalation.sampled import sample
 from escalation.simulate import evaluate, simulate
+from escalation.study import load
 from escalation.trial import (
     DltObserved,
     Enrolled,
@@ -194,52 +196,53 @@ def test_contradictions_are_refused(rule, events):
 
 
 def titrated_3_plus_3(p, m, limit, six_at_top):
-    """Chances of each MTD and mean participants by level, one participant after another, three outcomes each."""
-    top = len(p) - 1
-    mtds: dict[int | None, float] = {}
-    mean = np.zeros(len(p))
+    """Chances of each MTD and mean participants by level, one participant after another, three outcomes each.
 
-    def end(n, mtd, chance):
-        mtds[mtd] = mtds.get(mtd, 0.0) + chance
-        mean[:] += chance * np.array(n)
+    Everything is told as (chances of level 1, 2, ... or none as MTD, mean participants by level) from here on.
+    """
+    top, levels = len(p) - 1, len(p)
 
-    def filled(n, y, level, size, chance):
+    def end(n, mtd):
+        return np.append(np.eye(levels + 1)[levels if mtd is None else mtd], n)
+
+    def with_more(counts, level, more):
+        return (*counts[:level], counts[level] + more, *counts[level + 1 :])
+
+    def filled(n, y, level, size):
+        told = 0
         for dlt in range(size + 1):
             ways = comb(size, dlt) * p[level] ** dlt * (1 - p[level]) ** (size - dlt)
-            more = [*n[:level], n[level] + size, *n[level + 1 :]]
-            standard(more, [*y[:level], y[level] + dlt, *y[level + 1 :]], level, chance * ways)
+            told = told + ways * standard(with_more(n, level, size), with_more(y, level, dlt), level)
+        return told
 
-    def single(n, y, moderates, level, chance):
-        n = [*n[:level], 1, *n[level + 1 :]]
-        one = [*y[:level], 1, *y[level + 1 :]]
-        filled(n, one, level, 2, chance * p[level])
+    def single(n, y, moderates, level):
+        n = with_more(n, level, 1)
+        told = p[level] * filled(n, with_more(y, level, 1), level, 2)
         for more, share in ((1, m[level]), (0, 1 - p[level] - m[level])):
-            if moderates + more >= limit or level == top:
-                filled(n, y, level, 2, chance * share)
-            else:
-                single(n, y, moderates + more, level + 1, chance * share)
+            ends = moderates + more >= limit or level == top
+            told = told + share * (filled(n, y, level, 2) if ends else single(n, y, moderates + more, level + 1))
+        return told
 
-    def standard(n, y, level, chance):
+    @cache
+    def standard(n, y, level):
         if y[level] >= 2:
             if level == 0:
-                end(n, None, chance)
-            elif n[level - 1] == 6:
-                end(n, level - 1, chance)
-            else:
-                filled(n, y, level - 1, (3 if n[level - 1] < 3 else 6) - n[level - 1], chance)
-        elif n[level] == 3 and y[level] == 1:
-            filled(n, y, level, 3, chance)
-        elif level < top and y[level + 1] >= 2:
-            end(n, level, chance) if n[level] == 6 else filled(n, y, level, 3, chance)
-        elif level < top:
-            filled(n, y, level + 1, 3 - n[level + 1], chance)
-        elif six_at_top and n[level] < 6:
-            filled(n, y, level, 3, chance)
-        else:
-            end(n, level, chance)
+                return end(n, None)
+            if n[level - 1] == 6:
+                return end(n, level - 1)
+            return filled(n, y, level - 1, (3 if n[level - 1] < 3 else 6) - n[level - 1])
+        if n[level] == 3 and y[level] == 1:
+            return filled(n, y, level, 3)
+        if level < top and y[level + 1] >= 2:
+            return end(n, level) if n[level] == 6 else filled(n, y, level, 3)
+        if level < top:
+            return filled(n, y, level + 1, 3 - n[level + 1])
+        if six_at_top and n[level] < 6:
+            return filled(n, y, level, 3)
+        return end(n, level)
 
-    single([0] * len(p), [0] * len(p), 0, 0, 1.0)
-    return mtds, mean
+    told = single((0,) * levels, (0,) * levels, 0, 0)
+    return {k if k < levels else None: float(told[k]) for k in range(levels + 1)}, told[levels + 1 :]
 
 
 @pytest.mark.parametrize("variant", ["V2", "V3"])
@@ -263,6 +266,45 @@ def test_3_plus_3_after_graded_titration_by_hand(graded, variant, limit, p, m):
     assert rows.weight @ rows.n == pytest.approx(mean)
     # every participant without a DLT is as likely to have had a moderate toxicity as assumed
     assert rows.weight @ rows.moderate == pytest.approx(mean * m)
+
+
+PRINTED = {  # in scenarios/textbook-titration.yaml: selection and none in per cent, mean participants and DLTs
+    "announced": (0.20, 0.46, 2.13, 10.49, 35.25, 36.73, 14.69, 0.05, 16.34, 2.94),
+    "silent": (0.20, 0.45, 1.96, 9.54, 33.75, 37.38, 16.67, 0.05, 16.01, 3.02),
+    "early": (9.78, 34.66, 37.27, 14.85, 2.03, 0.06, 0.00, 1.34, 14.37, 3.79),
+}
+
+
+@pytest.mark.parametrize("name", PRINTED)
+def test_the_textbook_study_by_hand(name):
+    """What its header prints follows from one outcome after another, and from the exact engine."""
+    study = load("textbook-titration")
+    truth = study.truth(study.scenario(name))
+    p, m = truth.probability.tolist(), truth.moderate.tolist()
+    mtds, mean = titrated_3_plus_3(p, m, 2, six_at_top=False)
+    selected = [100 * mtds.get(level, 0.0) for level in (*range(7), None)]
+    by_hand = [*selected, mean.sum(), float(mean @ np.array(p))]
+    assert by_hand == pytest.approx(PRINTED[name], abs=0.0051)
+    rows = TrialRows.exact(_textbook(), truth.probability, truth.moderate)
+    exact = [*(100 * rows.weight @ rows.selected), 100 * float(rows.weight @ ~rows.selected.any(axis=1))]
+    exact += [float(rows.weight @ rows.n.sum(axis=1)), float(rows.weight @ rows.dlt.sum(axis=1))]
+    assert exact == pytest.approx(by_hand)
+
+
+@cache
+def _textbook():
+    return compile_graph(load("textbook-titration").protocol.rule)
+
+
+def test_grades_are_forgotten_once_nobody_reads_them(study_of):
+    """The states after titration are those of titration on DLTs, each with its ways from every exit."""
+    alone = study_of(
+        {"name": "three_plus_three", "variant": "V2"}, [0.1] * 7, titration={}, max_patients=42
+    ).protocol.rule
+    plain, graph = compile_graph(alone), _textbook()
+    assert graph.rows < 1.05 * plain.rows
+    assert graph.ways.shape == (graph.rows, graph.courses.exits)
+    assert len(graph.courses.exit) > 3 * graph.courses.exits  # many courses lead to one exit
 
 
 def test_how_titration_ends_in_closed_form(graded):
