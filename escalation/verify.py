@@ -126,9 +126,11 @@ def _incoherent(view: _View) -> Bools:
     """Rows whose sibling with one DLT fewer, or no moderate toxicity, leads to a lower regimen than they do."""
     branches, decisions, order = view.branches, view.decisions, view.rule.grid.at_most
     parent, dlt = branches.parent, branches.tally.cohort_dlt
-    place = np.lexsort((branches.tally.moderate.sum(axis=1), dlt, parent))  # from the mildest outcome to the worst
+    moderate = branches.tally.moderate.sum(axis=1)
+    place = np.lexsort((moderate, dlt, parent))  # from the mildest outcome to the worst
     one_more, one_less = place[1:], place[:-1]
-    pair = parent[one_more] == parent[one_less]
+    worse = (dlt[one_more] > dlt[one_less]) | (moderate[one_more] > moderate[one_less])
+    pair = (parent[one_more] == parent[one_less]) & worse
     one_more, one_less = one_more[pair], one_less[pair]
     bad = np.zeros(len(parent), dtype=bool)
     stop: Bools = decisions.stops

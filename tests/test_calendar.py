@@ -31,6 +31,8 @@ DAILY = {"accrual": {"law": "fixed", "gap_days": 1.0}}
 class Script:
     """A truth read off a list: the day of DLT of every participant in the order of enrolment, None for none."""
 
+    moderate = None
+
     def __init__(self, *days: int | None) -> None:
         self.days = list(days)
 

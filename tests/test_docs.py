@@ -85,8 +85,9 @@ def test_yaml_blocks_in_the_study_page_are_valid():
     from escalation.study import validate
 
     page = (ROOT / "docs" / "study-files.md").read_text(encoding="utf-8")
-    first, one_regimen, second = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    first, titrated, one_regimen, second = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
     assert validate(parse(one_regimen)).warnings() == ()
+    assert validate(parse(titrated)).protocol.rule.reads_grades
     study = validate(parse(first))
     assert study.protocol.grid.shape == (2, 3)
     data = parse(first)
