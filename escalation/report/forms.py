@@ -193,6 +193,7 @@ def decision_form(study: Study, replayed: Replay, advice: Advice, outcomes: str)
         "n": grid.matrix(state.n),
         "dlt": grid.matrix(state.dlt),
         "pending": grid.matrix(state.pending),
+        **({"moderate": grid.matrix(state.moderate)} if rule.reads_grades else {}),
         "estimates": _estimates(study, replayed),
         **_identity(study),
     }

@@ -223,14 +223,16 @@ def print_decision(console: Console, study: Study, replayed: Replay, advice: Adv
         console.print(f"  {line}")
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("regimen")
-    for name in ("evaluable", "DLTs", "pending"):
+    graded = rule.reads_grades
+    for name in ("evaluable", "DLTs", *(("moderate toxicities",) if graded else ()), "pending"):
         table.add_column(name, justify="right")
     for k in range(grid.size):
-        if state.n[k] or state.pending[k]:
-            table.add_row(grid.describe(k), str(state.n[k]), str(state.dlt[k]), str(state.pending[k]))
+        if state.n[k] or state.pending[k] or state.moderate[k]:
+            moderate = (state.moderate[k],) if graded else ()
+            table.add_row(grid.describe(k), *map(str, (state.n[k], state.dlt[k], *moderate, state.pending[k])))
     if state.expansion_n or state.expansion_pending:
-        counts = (state.expansion_n, state.expansion_dlt, state.expansion_pending)
-        table.add_row("expansion stage, at the selected regimen", *map(str, counts))
+        stage = (state.expansion_n, state.expansion_dlt, *(("",) if graded else ()), state.expansion_pending)
+        table.add_row("expansion stage, at the selected regimen", *map(str, stage))
     if table.row_count:
         console.print()
         console.print(table)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Final
 
+import numpy as np
 import streamlit as st
 
 from escalation.benchmark import Benchmark, benchmark
@@ -44,10 +45,27 @@ def truth_text(study: Study, probabilities: Floats) -> str:
 
 
 def with_truth(study: Study, probabilities: Floats) -> Study:
-    """The study judged under one assumed truth in place of its scenarios, as ``--truth`` does."""
+    """The study judged under one assumed truth in place of its scenarios, as ``--truth`` does.
+
+    Moderate toxicities stay those of the first scenario, as far as the DLT probabilities leave room.
+    """
     data = study.as_dict()
+    lowered = lowered_moderate(study, probabilities)
+    if lowered:
+        set_value(data, lowered, study.id)
     replace_truth(data, truth_text(study, probabilities), study.id)
     return validate(data, study.id)
+
+
+def lowered_moderate(study: Study, probabilities: Floats) -> str:
+    """What ``--set`` needs so that moderate toxicities fit beside these DLT probabilities; empty when they do."""
+    moderate = study.truth(study.scenarios[0]).moderate
+    if moderate is None or (probabilities + moderate <= 1 + 1e-9).all():
+        return ""
+    fitting = np.minimum(moderate, np.round(1 - probabilities, 6))
+    return (
+        f"scenarios.0.moderate={json.dumps([[float(m) for m in row] for row in study.protocol.grid.matrix(fitting)])}"
+    )
 
 
 def with_values(study: Study, overrides: Sequence[str]) -> Study:

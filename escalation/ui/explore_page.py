@@ -26,6 +26,7 @@ from escalation.ui.engine import (
     best_possible,
     characteristics,
     fitting_designs,
+    lowered_moderate,
     truth_text,
     with_truth,
     with_values,
@@ -193,8 +194,14 @@ def _results(compared: dict[str, Study], truth: Floats, sliders: list[str], over
         for note in simulation.notes:
             st.caption(f":material/info: {blocks.plain(title)}: {blocks.plain(note)}")
     blocks.trace(next(iter(found.values())).study, how)
+    lowered = lowered_moderate(study, truth)
+    if study.scenarios[0].moderate is not None:
+        less = ", lowered where the DLTs leave no room" if lowered else ""
+        name = blocks.plain(study.scenarios[0].name)
+        st.caption(f":material/info: Moderate toxicities are those of scenario {name}{less}.")
     with st.expander("The same on the command line"):
         sets = "".join(f" --set {each}" for each in overrides)
+        sets += f' --set "{lowered}"' if lowered else ""
         st.code(f'escalation simulate {file_name()} --truth "{truth_text(study, truth)}"{sets}', language="shell")
 
 

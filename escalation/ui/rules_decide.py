@@ -135,21 +135,24 @@ def _answer(study: Study, found: Replay, advice: Advice, form: dict[str, Any]) -
     if form["outlook"]:
         st.markdown("\n".join(f"- {blocks.plain(line)}" for line in form["outlook"]))
     state = found.state
+    graded = rule.reads_grades
     rows: list[tuple[str, ...]] = [
-        (grid.describe(k), str(state.n[k]), str(state.dlt[k]), str(state.pending[k]))
+        (
+            grid.describe(k),
+            str(state.n[k]),
+            str(state.dlt[k]),
+            *((str(state.moderate[k]),) if graded else ()),
+            str(state.pending[k]),
+        )
         for k in range(grid.size)
-        if state.n[k] or state.pending[k]
+        if state.n[k] or state.pending[k] or state.moderate[k]
     ]
     if state.expansion_n or state.expansion_pending:
-        counts = (state.expansion_n, state.expansion_dlt, state.expansion_pending)
-        rows.append(("expansion stage, at the selected regimen", *map(str, counts)))
+        stage = (state.expansion_n, state.expansion_dlt, *(("",) if graded else ()), state.expansion_pending)
+        rows.append(("expansion stage, at the selected regimen", *map(str, stage)))
     if rows:
-        blocks.table(("regimen", "evaluable", "DLTs", "pending"), rows)
-    if rule.reads_grades and any(state.moderate):
-        blocks.table(
-            ("regimen", "moderate toxicities"),
-            [(grid.describe(k), str(count)) for k, count in enumerate(state.moderate) if count],
-        )
+        heads = ("regimen", "evaluable", "DLTs", *(("moderate toxicities",) if graded else ()), "pending")
+        blocks.table(heads, rows)
     _estimates(study, form["estimates"])
     estimate_chart(study, state)
     blocks.trace(study, "decided by the rule itself")

@@ -35,6 +35,7 @@ PRESETS = (
     "textbook-crm",
     "textbook-frequency",
     "textbook-grid-3x3",
+    "textbook-titration",
     "nct07212335",
     "nct05672420",
 )
@@ -47,7 +48,7 @@ def test_a_trial_run_with_the_dice_is_the_trial_the_sampled_engine_runs(name):
     truth = study.truth(scenario).probability
     for seed in range(12):
         run = to_the_end(hand_run(study, "", seed), patients_of(study, scenario.name, seed))
-        rows = sample(study.protocol.rule, truth, seed, 0, 1)
+        rows = sample(study.protocol.rule, truth, seed, 0, 1, study.truth(scenario).moderate)
         extra = int(rows.expansion_n[0])
         escalation = run.treated[: len(run.treated) - extra]
         n, dlt = np.zeros_like(rows.n[0]), np.zeros_like(rows.n[0])
@@ -60,6 +61,22 @@ def test_a_trial_run_with_the_dice_is_the_trial_the_sampled_engine_runs(name):
         chosen = () if rows.withdrawn[0] else tuple(np.flatnonzero(rows.selected[0]))
         assert run.selected == chosen
         assert run.ends
+
+
+def test_moderate_toxicities_of_a_trial_by_hand():
+    study = load("textbook-titration")
+    run = hand_run(study, "1N 2M 3P")
+    assert [person.letter for person in run.treated] == ["N", "M", "P"]
+    assert resolved(run, 2, "M").advice.reasons == ("titration.moderate",)
+    assert resolved(run, 2, "N").advice.reasons == ("titration.clear",)
+    assert "a moderate toxicity at level 3" in " ".join(look_ahead(run))
+    assert [person.outcome for person in figure_records(run)[0]] == ["complete", "moderate", "pending"]
+    patients = patients_of(study, "announced", 4)
+    for letters in ("NNN", "MMM", "TMN", "NTM"):
+        told = tuple(Treated(k, letter) for k, letter in zip((2, 3, 4), letters, strict=True))
+        seen = patients.seen(told)
+        assert [seen.letter(i, k) for i, (k, _) in enumerate(told)] == list(letters)
+        assert seen.seen(told).known == seen.known
 
 
 @pytest.mark.parametrize("name", PRESETS)

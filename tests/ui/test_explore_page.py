@@ -47,6 +47,22 @@ def test_a_moved_slider_is_worked_out_as_the_command_line_does():
     assert any('--truth "0.05 0.15 0.225 0.45 0.6"' in code.value for code in at.code)
 
 
+def test_moderate_toxicities_stay_and_make_room_for_dlts():
+    at = explore("textbook-titration")
+    assert any("those of scenario announced." in each.value for each in at.caption)
+    (slider,) = [each for each in at.slider if each.label == "dose 7"]
+    slider.set_value(90.0).run()
+    assert not at.exception
+    assert not at.error
+    assert any("lowered where the DLTs leave no room" in each.value for each in at.caption)
+    moderate = "scenarios.0.moderate=[[0.03, 0.08, 0.15, 0.25, 0.35, 0.4, 0.1]]"
+    study = load("textbook-titration", truth=".01 .02 .03 .06 .12 .25 .9", overrides=[moderate])
+    assert study.hash[:12] in printed(at)
+    assert any(f'--set "{moderate}"' in code.value for code in at.code)
+    (expected,) = simulate(study, engine="exact").scenarios
+    assert number(expected.characteristics.measures["correct_selection"]) in printed(at)
+
+
 def test_the_size_of_the_trial_is_said_as_the_command_line_says_it():
     at = explore("textbook-boin")
     (most,) = [each for each in at.slider if each.label == "Participants at most"]

@@ -50,6 +50,8 @@ def test_every_part_opens_for_every_preset(opened: Opener, name: str) -> None:
         ("textbook-crm", "1NNN 2NNT"),
         ("nct07212335", "1NNN 2NNN 3NPP"),
         ("textbook-grid-3x3", "1.1NNN 2.1NTP"),
+        ("textbook-titration", "1N 2M 3N 4P"),
+        ("textbook-titration", "1N 2M 3N 4M"),
     ],
 )
 def test_what_would_be_decided_is_what_decide_prints(opened: Opener, study: str, outcomes: str) -> None:
@@ -82,6 +84,17 @@ def test_tapping_writes_the_outcomes_where_the_rule_treats(opened: Opener) -> No
     assert app.text_input(key="outcomes").value == "1.1NNN"
 
 
+def test_moderate_toxicities_are_tapped_where_the_rule_reads_them(opened: Opener) -> None:
+    app = opened("rules", study="textbook-titration")
+    app.button(key="tap:M").click().run()
+    app.button(key="tap:M").click().run()
+    app.button(key="tap:N").click().run()
+    assert app.text_input(key="outcomes").value == "1M 2M 2N"
+    assert "moderate toxicities" in html(app)
+    other = opened("rules", study="textbook-boin")
+    assert "tap:M" not in [each.key for each in other.button]
+
+
 @pytest.mark.parametrize("study", ["textbook-5-doses", "textbook-boin", "textbook-grid-3x3"])
 def test_the_boundaries_are_those_of_the_table(opened: Opener, study: str) -> None:
     form = printed("table", study)
@@ -95,7 +108,9 @@ def test_the_boundaries_are_those_of_the_table(opened: Opener, study: str) -> No
     assert shown == [list(row) for row in zip(*(form[key] for key in keys), strict=True)]
 
 
-@pytest.mark.parametrize(("study", "start"), [("textbook-5-doses", "1NNT"), ("textbook-grid-3x3", "")])
+@pytest.mark.parametrize(
+    ("study", "start"), [("textbook-5-doses", "1NNT"), ("textbook-grid-3x3", ""), ("textbook-titration", "1M")]
+)
 def test_the_pathways_are_those_of_the_command_line(opened: Opener, study: str, start: str) -> None:
     form = printed("pathways", study, "--from", start, "--cohorts", "2")
     app = opened("rules", study=study, show="Pathways", **{"from": start} if start else {})

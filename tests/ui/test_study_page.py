@@ -184,6 +184,20 @@ def test_scenarios_are_added_copied_and_removed(opened: Opener) -> None:
     assert len(parse(draft(app))["scenarios"]) == before
 
 
+def test_a_titration_reads_grades_and_asks_every_scenario_for_them(opened: Opener) -> None:
+    app = opened("study", study="textbook-titration", part="Scenarios")
+    label = "Moderate toxicity probabilities, lowest level first"
+    next(each for each in app.text_input if each.label == label).set_value("0.1 0.1 0.1 0.1 0.1 0.1 0.9").run()
+    assert "together more than 1" in faults(app)
+    next(each for each in app.text_input if each.label == label).set_value("0.1 0.1 0.1 0.1 0.1 0.1 0.2").run()
+    assert not faults(app)
+    assert parse(draft(app))["scenarios"][0]["moderate"] == [0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.2]
+    next(each for each in app.text_input if each.label == label).set_value("").run()
+    assert "their probabilities are not assumed" in faults(app)
+    app = opened("study", study="textbook-boin", part="Scenarios")
+    assert next(each for each in app.text_input if each.label == label).value == ""
+
+
 def test_a_table_becomes_a_hazard_and_a_law_of_onset_is_chosen(opened: Opener) -> None:
     app = opened("study", study="textbook-boin", part="Scenarios")
     app.selectbox(key="study:which:scenarios.0.truth.onset").set_value("weibull").run()
