@@ -40,6 +40,7 @@ def _by(entry: Entry) -> Row:
 
 def _participants(book: Book, at: datetime) -> Iterator[Row]:
     recorded = {entry.seq: entry.recorded_at for entry in book.entries}
+    graded = book.state.study is not None and book.state.study.protocol.rule.reads_grades
     for person in book.state.people.values():
         plan, window, index = person.assigned, book.window(person), book.regimen(person)
         ends = [] if window is None else [window.last_date("first"), window.last_date("last")]
@@ -66,6 +67,7 @@ def _participants(book: Book, at: datetime) -> Iterator[Row]:
             "w2_end": _day(ends[1]) if ends else None,
             "deciding_window": window.status(book.local_day(at)).name if window is not None else None,
             "outcome": person.outcome.replace("_", " "),
+            "moderate_toxicity": _day(person.moderate) if graded else None,
             "window_completed": _day(person.completed),
             "not_evaluable_because": person.excluded or None,
             "discontinued_because": person.discontinued or None,
@@ -336,7 +338,8 @@ LISTINGS: Final[dict[str, tuple[str, Any]]] = {
     "participants": (
         "participant status screened consented consent_form eligibility screen_failure dose_level frequency_level "
         "regimen role stage replaces assigned first_infusion infusions_given infusions_planned w1_end w2_end "
-        "deciding_window outcome window_completed not_evaluable_because discontinued_because left left_on",
+        "deciding_window outcome moderate_toxicity window_completed not_evaluable_because discontinued_because left "
+        "left_on",
         _participants,
     ),
     "infusions": (

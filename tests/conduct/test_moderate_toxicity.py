@@ -13,10 +13,12 @@ from escalation import trial_cli_shared
 from escalation.calendar import CalendarEngine
 from escalation.cli import app
 from escalation.conduct import records as r
+from escalation.conduct.book import Book
 from escalation.conduct.decisions import advise
 from escalation.conduct.gates import GateRefused
 from escalation.conduct.installation import open_conduct
 from escalation.conduct.invented import HandClock
+from escalation.conduct.listings import LISTINGS
 from escalation.conduct.simulated_conduct import SimulatedConduct, course_of
 from escalation.conduct.state import conduct_state
 from escalation.conduct.status import status_form
@@ -233,6 +235,15 @@ def test_a_pending_participant_whose_toxicity_is_withdrawn_reopens_the_decision_
     decision = site.decide()
     site.correct(entry, "attribution", "unrelated")
     assert site.state().contradicted() == {decision: ["P2"]}
+
+
+def test_the_listing_of_participants_dates_it(site):
+    single(site, "P1", grade=2)
+    onset = site.day_zero("P1") + timedelta(days=5)
+    columns, rows = LISTINGS["participants"]
+    (row,) = rows(Book.of(site.entries()), site.clock.moment)
+    assert "moderate_toxicity" in columns.split()
+    assert row["moderate_toxicity"] == onset.isoformat()
 
 
 def test_other_trials_keep_the_outcomes_they_had(tmp_path):

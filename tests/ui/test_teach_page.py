@@ -129,6 +129,23 @@ def test_outcomes_can_be_chosen_and_become_known_later(opened):
     assert parameter(app, "outcomes") == "1NTN"
 
 
+def test_moderate_toxicities_can_be_chosen_where_the_rule_reads_them(opened):
+    app = opened(study="textbook-titration", show="trial", outcomes="1M")
+    press(app, "Show without predicting")
+    (field,) = [each for each in app.radio if "Outcome" in each.label]
+    assert "moderate toxicity" in field.options
+    field.set_value("P")
+    press(app, "Treat them")
+    assert parameter(app, "outcomes") == "1M 2P"
+    press(app, "Show without predicting")
+    press(app, "002: moderate toxicity")
+    assert parameter(app, "outcomes") == "1M 2M"
+    press(app, "Show without predicting")
+    assert "titration.moderate" in written(app) or "Moderate toxicities have reached the limit" in written(app)
+    other = opened(study="textbook-boin", show="trial")
+    assert "moderate toxicity" not in [word for each in other.radio for word in each.options]
+
+
 def test_to_the_end_is_the_trial_of_the_command_line(opened):
     app = opened(study="nct07212335", show="trial", seed="3", scenario="T3")
     study = load("nct07212335")
