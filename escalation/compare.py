@@ -101,8 +101,15 @@ def compare(
             (Fault("scenarios", "the studies share no scenario name", "give them one in common"),), "compare"
         )
     for name in names:
-        truths = [study.truth(study.scenario(name)).probability for study in studies]
-        if any(not np.allclose(truth, truths[0], atol=1e-12) for truth in truths[1:]):
+        truths = [study.truth(study.scenario(name)) for study in studies]
+        graded = [truth.moderate for truth in truths if truth.moderate is not None]
+        if any(
+            not np.allclose(each, first, atol=1e-12)
+            for each, first in (
+                *((truth.probability, truths[0].probability) for truth in truths[1:]),
+                *((moderate, graded[0]) for moderate in graded[1:]),
+            )
+        ):
             raise StudyError(
                 (Fault(f"scenario {name}", "the studies assume different truths under this name", "rename one"),),
                 "compare",

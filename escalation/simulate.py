@@ -312,7 +312,7 @@ def trial_frame(result: ScenarioResult, study: Study) -> Any:
         columns[f"n_{grid.level(k)}"] = rows.n[:, k]
         columns[f"dlt_{grid.level(k)}"] = rows.dlt[:, k]
         if rows.moderate is not None:
-            columns[f"moderate_{grid.level(k)}"] = rows.moderate[:, k]
+            columns[f"moderate_{grid.level(k)}"] = rows.moderate[:, k].astype(int)
     if rows.calendar is not None:
         columns |= {name: getattr(rows.calendar, name) for name in rows.calendar.__dataclass_fields__}
         if study.groups is None:

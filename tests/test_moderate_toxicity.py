@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from escalation.advice import Advisor
 from escalation.calendar import CalendarEngine
+from escalation.compare import compare
 from escalation.design import SafetyProperty
 from escalation.errors import OutcomeError, StudyError, TrialError
 from escalation.exact import compile_graph
@@ -22,7 +23,7 @@ from escalation.regimens import RegimenGrid
 from escalation.report.wording import outlook_lines
 from escalation.results import TrialRows
 from escalation.sampled import sample
-from escalation.simulate import evaluate, simulate
+from escalation.simulate import evaluate, simulate, trial_frame
 from escalation.study import load
 from escalation.trial import (
     DltObserved,
@@ -393,6 +394,38 @@ def test_operating_characteristics_count_them_where_assumed(graded, study_of):
     assert found.measures["moderate"].value == pytest.approx(float(found.patients @ np.array(MODERATE)))
     assert "moderate" not in known.measures
     assert found.selection == pytest.approx(known.selection)
+
+
+def test_a_comparison_is_on_the_same_moderate_toxicities(graded, study_of):
+    """Titration on grades beside titration on DLTs, on common participants; different assumptions are refused."""
+    study, other = graded(), graded(titration={})
+    found = compare([study, other], trials=300)
+    assert found.scenarios[0].differences[0]["moderate"].mcse > 0
+    assert found.scenarios[0].measures[0]["dlts"].value < found.scenarios[0].measures[1]["dlts"].value
+    with pytest.raises(StudyError, match="different truths"):
+        compare([study, graded(moderate=[0.1] * 4)], trials=10)
+
+
+def test_records_of_trials_and_participants_tell_them(graded):
+    study = graded()
+    run = simulate(study, engine="calendar", trials=20, records=True)
+    (result,) = run.scenarios
+    people = result.participants
+    assert people.loc[people["outcome"] == "dlt", "moderate"].sum() == 0
+    frame = trial_frame(result, study)
+    told = frame[[f"moderate_{k}" for k in range(1, 5)]].sum(axis=1)
+    escalation = people[people["stage"] == "escalation"]
+    assert told.tolist() == escalation.groupby("trial")["moderate"].sum().tolist()
+    assert told.sum() > 0
+
+
+def test_they_are_counted_in_a_randomised_study_too():
+    study = load("nct05794425", overrides=["scenarios.0.moderate=[0.2]"])
+    first = study.scenarios[0].name
+    plain = simulate(load("nct05794425"), scenarios=[first], engine="calendar", trials=20).scenarios[0].rows
+    rows = simulate(study, scenarios=[first], engine="calendar", trials=20).scenarios[0].rows
+    assert np.array_equal(rows.n, plain.n)
+    assert 0 < rows.moderate.sum() < rows.n.sum()
 
 
 @pytest.mark.parametrize("design", [{"name": "boin"}, {"name": "tite_crm"}], ids=str)
