@@ -265,7 +265,7 @@ def test_simulated_trials_are_conducted_to_the_same_decisions(tmp_path, protocol
         _, course = course_of(study, None, 11, replicate)
         clock = HandClock()
         conduct = open_quickly(tmp_path / f"{replicate}.sqlite", clock, create=True)
-        simulated = SimulatedConduct(conduct, clock, TRIAL, study, course)
+        simulated = SimulatedConduct(conduct, clock, TRIAL, study, course, r.DrawStream(seed=11, replicate=replicate))
         simulated.run()
         assert simulated.decisions
         assert all(each.equal for each in simulated.decisions)
