@@ -256,6 +256,10 @@ class GridIntervalDesign(Design[P]):
         most = int(tally.n.max(initial=0))
         return self._scores if most <= self.n_max else _scored(_beyond(most), self.favoured)
 
+    def boundaries_to(self, n_max: int) -> tuple[Counts, Counts]:
+        bound = self.boundaries if n_max <= self.n_max else self.tabulate(_beyond(n_max))
+        return bound.escalate, bound.de_escalate
+
     def constants(self) -> dict[str, float | str | list[float]]:
         """The boundaries by the number evaluable at the current regimen."""
         return boundaries_by_cohort(self.boundaries, self.setting.cohort_size)

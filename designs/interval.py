@@ -342,6 +342,10 @@ class IntervalDesign(Design[P]):
             eliminate_if_at_least=known(bound.eliminate),
         )
 
+    def boundaries_to(self, n_max: int) -> tuple[Counts, Counts]:
+        bound = self.boundaries if n_max <= self.n_max else self._extended(n_max)
+        return bound.escalate, bound.de_escalate
+
     def properties(self) -> tuple[SafetyProperty, ...]:
         """What every interval design promises about every decision."""
         return (
@@ -374,8 +378,9 @@ class IntervalDesign(Design[P]):
     def _boundaries_for(self, tally: Tally) -> Boundaries:
         """The boundaries, extended when more participants were evaluable at a regimen than the protocol planned."""
         most = int(tally.n.max(initial=0))
-        if most <= self.n_max:
-            return self.boundaries
+        return self.boundaries if most <= self.n_max else self._extended(most)
+
+    def _extended(self, most: int) -> Boundaries:
         return self.tabulate(self.parameters, _TABLE_SIZE * (most // _TABLE_SIZE + 1))
 
 

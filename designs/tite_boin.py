@@ -66,7 +66,7 @@ from designs.boin import Boin, BoinParameters
 from escalation.decision import Action, Decisions, Reason
 from escalation.design import Design, Parameters, SafetyProperty, Setting
 from escalation.numerics import NEVER
-from escalation.tally import Bools, Floats, Tally
+from escalation.tally import Bools, Counts, Floats, Tally
 
 _EXACT = 1e-12
 """Estimates closer to a boundary than this are on it, and a rate on a boundary moves."""
@@ -279,6 +279,9 @@ class TiteBoin(Design[TiteBoinParameters]):
             (parameters.eliminate_by == "estimate", "eliminates by the estimate"),
         )
         return ", ".join([parameters.estimator, *(name for on, name in named if on)])
+
+    def boundaries_to(self, n_max: int) -> tuple[Counts, Counts]:
+        return self.boin.boundaries_to(n_max)
 
     def constants(self) -> dict[str, float | str | list[float]]:
         """The boundaries the estimated rate is compared with."""

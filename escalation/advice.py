@@ -8,6 +8,8 @@ Pending is not negative.
 Designs that read follow-up times are asked with the windows open, as they stand on a day, and say
 themselves when to wait. Selecting a regimen waits for every window all the same. Where the protocol
 waits for complete windows they are asked like every other design.
+
+Open windows of backfilled participants hold up no decision. Only a selection in which they count waits for them.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ EXPANSION_OPEN = "trial.expansion_open"
 EXPANSION_COMPLETE = "trial.expansion_complete"
 EXPANSION_WITHDRAWN = "trial.expansion_withdrawn"
 CLOSED = "trial.closed"
+BACKFILL_PENDING = "trial.backfill_pending"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,11 @@ class Advice:
         return replace(self, action=action, regimen=regimen, allocation=None)
 
 
+def ends(advice: Advice) -> bool:
+    """Whether escalation ends, or only waits for windows of backfilled participants: nobody is backfilled."""
+    return advice.action == Action.STOP or advice.reasons == (BACKFILL_PENDING,)
+
+
 @dataclass(frozen=True, slots=True)
 class _Verdict:
     """The decision on one completion, in a form that can be compared."""
@@ -128,11 +136,20 @@ class Advisor:
         The design with its guards and expansion stage.
     windows_complete
         Escalation waits for every window; de-escalation and stopping never wait for more than certainty.
+    retreats_wait
+        They too wait for every window.
     """
 
     rule: Rule
     windows_complete: bool = False
+    retreats_wait: bool = False
     _known: dict[tuple[object, ...], Advice] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, rule: Rule, escalate_when: str) -> Advisor:
+        """Advice as ``protocol.escalate_when`` has it."""
+        every = escalate_when == "all_windows_complete"
+        return cls(rule, windows_complete=every or escalate_when == "windows_complete", retreats_wait=every)
 
     @property
     def by_clock(self) -> bool:
@@ -180,6 +197,8 @@ class Advisor:
         first = verdicts[0]
         agreed = all(verdict == first for verdict in verdicts)
         if agreed and self._may_act(state, first, places):
+            if self._selection_waits(state, first.action, first.selected):
+                return Advice(Action.WAIT, state.regimen, 0, (BACKFILL_PENDING,), open_at=open_at)
             return Advice(
                 first.action,
                 first.regimen,
@@ -218,6 +237,8 @@ class Advisor:
             here = slice(row, row + 1)
             chosen = _chosen(self.rule.select(tally.take(here), decisions.reason[here])[0])
         verdict = self._verdict(decisions, chosen, row, state.regimen)
+        if self._selection_waits(state, verdict.action, verdict.selected):
+            return Advice(Action.WAIT, state.regimen, 0, (BACKFILL_PENDING,), open_at=open_at)
         return Advice(
             verdict.action,
             verdict.regimen,
@@ -229,6 +250,12 @@ class Advisor:
             memory=verdict.memory,
             open_at=open_at,
         )
+
+    def _selection_waits(self, state: TrialState, action: Action, selected: tuple[int, ...]) -> bool:
+        """Whether escalation ends with a selection in which backfilled participants count whose windows are open."""
+        stage = self.rule.backfill
+        counts = stage is not None and stage.counts_in_selection and action == Action.STOP and bool(selected)
+        return counts and any(state.backfill_pending)
 
     @staticmethod
     def _verdict(decisions: Decisions, chosen: tuple[int, ...], row: int, here: int) -> _Verdict:
@@ -244,6 +271,8 @@ class Advisor:
 
     def _may_act(self, state: TrialState, verdict: _Verdict, places: int) -> bool:
         """Whether a decision all completions agree on may take effect before they are known."""
+        if self.retreats_wait and any(state.pending):
+            return False
         if self._is_retreat(state, verdict):
             return True
         if places:
@@ -312,6 +341,8 @@ class Advisor:
             cohort_n=np.full(rows, state.cohort_n + in_cohort),
             cohort_dlt=cohort_dlt,
             memory=np.tile(np.asarray(state.memory, np.int32), (rows, 1)),
+            backfill_n=self._beside(state.backfill_n, rows),
+            backfill_dlt=self._beside(state.backfill_dlt, rows),
         )
         decisions = self.rule.decide(tally)
         selected = self.rule.select(tally, decisions.reason)
@@ -319,15 +350,21 @@ class Advisor:
         codes = [self.rule.reasons[int(reason)].code for reason in decisions.reason]
         return verdicts, codes, further, graded
 
+    def _beside(self, counts: list[int], rows: int) -> Counts | None:
+        """Counts of the backfilled, whose open windows no decision waits for, in every row."""
+        return None if self.rule.backfill is None else np.tile(np.asarray(counts, np.int32), (rows, 1))
+
     def _expansion(self, state: TrialState) -> Advice:
         stage = self.rule.expansion
         assert stage is not None
         regimen, places = state.regimen, state.open_places
         missing, late = places + state.expansion_pending, state.pending[regimen]
         further, before = np.indices((missing + 1, late + 1)).reshape(2, -1)
+        backfill = self.rule.backfill
+        beside = backfill is not None and backfill.counts_in_decision
         withdrawn = stage.withdraws(
-            np.full(len(further), state.n[regimen] + late),
-            state.dlt[regimen] + before,
+            np.full(len(further), state.n[regimen] + late + beside * state.backfill_n[regimen]),
+            state.dlt[regimen] + before + beside * state.backfill_dlt[regimen],
             np.full(len(further), state.expansion_n + missing),
             state.expansion_dlt + further,
         )

@@ -1,7 +1,7 @@
 """The calendar engine: SimPy produces the events of a trial on a clock, and the trial's fold decides.
 
 Days are whole. What happens on one day happens in a stated order: infusions, DLTs, withdrawals,
-completed windows, decisions, arrivals, places filled from the queue. A DLT on the last day of the
+completed windows, responses, decisions, arrivals, places filled from the queue. A DLT on the last day of the
 window therefore counts, and a participant can be enrolled on the day a decision takes effect.
 """
 
@@ -20,17 +20,18 @@ import simpy
 from simpy.core import EmptySchedule
 from simpy.events import Event as SimPyEvent
 
-from escalation.advice import Advice, Advisor
+from escalation.advice import Advice, Advisor, ends
 from escalation.decision import Action
 from escalation.errors import EngineError
 from escalation.protocol import Protocol
 from escalation.results import Calendar, TrialRows
 from escalation.rule import Rule
-from escalation.scenario import FixedAccrual, ListedAccrual, Scenario
+from escalation.scenario import FixedAccrual, ListedAccrual, Scenario, UniformAccrual
 from escalation.streams import Numbers, Purpose, numbers_of
 from escalation.trial import (
     NOT_EVALUABLE,
     PENDING,
+    Backfilled,
     Decided,
     DltObserved,
     Enrolled,
@@ -38,12 +39,13 @@ from escalation.trial import (
     Infused,
     ModerateObserved,
     NotEvaluable,
+    Responded,
     TrialState,
     WindowCompleted,
 )
 from escalation.truth import BoundTruth
 
-INFUSION, TOXICITY, WITHDRAWAL, WINDOW, REVIEW, ARRIVAL, PLACE = range(7)
+INFUSION, TOXICITY, WITHDRAWAL, WINDOW, RESPONSE, REVIEW, ARRIVAL, PLACE = range(8)
 """The order of what happens on one day."""
 
 MOST_ARRIVALS = 100_000
@@ -204,8 +206,12 @@ class TrialClock:
     def _received(self, arrival: int, today: int) -> None:
         """Enrol an arrival, or let it wait."""
         scenario = self.engine.scenario
+        if self.engine.rule.backfill is not None and self.queue and self._place_free(today):
+            self._fill(None)  # those who waited come first, so that only a surplus is backfilled
         if not self.queue and self._place_free(today):
             self._enrol(arrival, today, today)
+            return
+        if len(self.queue) >= self.state.open_places and self._backfill(arrival, today, today):
             return
         held = scenario.held
         if held.policy == "turn_away" or (held.most_waiting is not None and len(self.queue) >= held.most_waiting):
@@ -248,11 +254,47 @@ class TrialClock:
             arrival, came = self.queue.popleft()
             self._enrol(arrival, came, today)
         if self.queue:
+            self._backfill_queue(today)
             self._wait_for_place(today)
 
-    def _enrol(self, arrival: int, came: int, today: int) -> None:
-        engine, numbers, regimen = self.engine, self.numbers, self.state.regimen
-        self._fold(Enrolled(today, arrival, regimen))
+    def _backfill(self, arrival: int, came: int, today: int) -> bool:
+        """Treat somebody for whom escalation has no place at a lower regimen; False when none is open."""
+        stage, state = self.engine.rule.backfill, self.state
+        if stage is None or self.first_day is None or self._ends(today):
+            return False
+        opened = np.zeros(self.engine.rule.grid.size, dtype=bool)
+        for regimen in state.open_for_backfill():
+            sentinel, between = self.engine.sentinel_days, self.engine.between_days
+            opened[regimen] = state.earliest_next(sentinel, between, regimen) <= today
+        chosen = stage.first(opened, self.engine.rule.grid)
+        if chosen is None:
+            return False
+        self._enrol(arrival, came, today, chosen)
+        return True
+
+    def _ends(self, today: int) -> bool:
+        """Whether escalation would end on what is known: nobody is backfilled then."""
+        advisor = self.engine.advisor
+        if advisor.retreats_wait and any(self.state.pending):
+            return False
+        return ends(self._asked(today) if self.by_clock else advisor.advise(self.state))
+
+    def _backfill_queue(self, today: int) -> None:
+        """Backfill those who wait beyond the open places of escalation, first come first served."""
+        if self.engine.rule.backfill is None or self._place_free(today):
+            return  # free places are filled first
+        self._leave_queue(today)
+        while len(self.queue) > self.state.open_places:
+            arrival, came = self.queue[self.state.open_places]
+            if not self._backfill(arrival, came, today):
+                return
+            del self.queue[self.state.open_places]
+
+    def _enrol(self, arrival: int, came: int, today: int, below: int | None = None) -> None:
+        """Treat somebody at the open regimen, or backfill them at one ``below`` it."""
+        engine, numbers = self.engine, self.numbers
+        regimen = self.state.regimen if below is None else below
+        self._fold(Enrolled(today, arrival, regimen) if below is None else Backfilled(today, arrival, regimen))
         self._fold(Infused(today, arrival, 1))
         self.counts["treated"] += 1
         self.counts["waiting_days"] += today - came
@@ -277,6 +319,7 @@ class TrialClock:
         if engine.truth.moderate is not None:
             self._expect_moderate(arrival, tolerance, given if len(given) < planned else None, left)
         if onset is not None and (left is None or onset <= left):
+            left = None
             _Due(self.env, onset, TOXICITY, self._toxic, arrival)
         elif left is not None:
             _Due(self.env, left, WITHDRAWAL, self._withdraw, (arrival, "withdrew"))
@@ -284,7 +327,10 @@ class TrialClock:
             _Due(self.env, end, WITHDRAWAL, self._withdraw, (arrival, "infusions missed"))
         else:
             _Due(self.env, end, WINDOW, self._complete, arrival)
-        self._consider(today)
+        if engine.responses is not None and numbers.at("response", arrival) < engine.responses[regimen]:
+            _Due(self.env, engine.response_days[regimen], RESPONSE, self._respond, (arrival, left))
+        if below is None:
+            self._consider(today)
 
     # follow-up ----------------------------------------------------------------------------
 
@@ -323,15 +369,28 @@ class TrialClock:
         self.counts["not_evaluable"] += 1
         self._outcome(NotEvaluable(int(self.env.now), arrival, cause))
 
-    def _outcome(self, event: Event, *, ending: bool = False) -> None:
+    def _respond(self, due: Any) -> None:
+        arrival, left = due._value
+        today = int(self.env.now)
+        if left is not None and today > self.state.participants[arrival].enrolled + left:
+            return  # nobody assesses the response of somebody who has left
+        self._fold(Responded(today, arrival))
+        self._backfill_queue(today)
+
+    def _outcome(
+        self, event: ModerateObserved | DltObserved | WindowCompleted | NotEvaluable, *, ending: bool = False
+    ) -> None:
         self._fold(event)
         today = event.day
-        self.last_day = max(self.last_day, today)
+        backfilled = self.state.participants[event.participant].stage == "backfill"
+        if not (backfilled and self.state.stage == "closed"):
+            self.last_day = max(self.last_day, today)
         if self.state.stage == "closed":
-            self.finished = not self.state.anyone_pending
+            self.finished = not self.state.anyone_followed
             return
         self._consider(today, ending)
         if self.queue:
+            self._backfill_queue(today)
             self._wait_for_place(today)
 
     # decisions ----------------------------------------------------------------------------
@@ -342,6 +401,9 @@ class TrialClock:
         self.suspended = False
         if state.size > state.enrolled and not engine.close_when_certain:
             return None  # the cohort is filled first, as published operating characteristics assume
+        if engine.advisor.retreats_wait and any(state.pending):
+            self.suspended = True
+            return None
         advice = self._asked(int(self.env.now)) if self.by_clock else engine.advisor.advise(state)
         self.suspended = not advice.decides
         return advice if advice.decides else None
@@ -430,9 +492,10 @@ class TrialClock:
         self.last_day = max(self.last_day, today)
         self.by_clock = self.by_clock and self.state.stage == "escalation"
         if self.state.stage == "closed":
-            self.finished = not self.state.anyone_pending
+            self.finished = not self.state.anyone_followed
         self._mark(self._hold_cause(today), today)
         if self.queue:
+            self._backfill_queue(today)
             self._wait_for_place(today)
 
     # what holds accrual -------------------------------------------------------------------
@@ -501,11 +564,15 @@ class CalendarEngine:
             protocol.evaluability.minimum_infusions * len(protocol.grid.schedule(k)) - 1e-9
             for k in range(protocol.grid.size)
         ]
-        self.advisor = Advisor(self.rule, windows_complete=protocol.escalate_when == "windows_complete")
+        self.advisor = Advisor.of(self.rule, protocol.escalate_when)
         self.by_clock = self.advisor.by_clock
         self.reads_follow_up = self.by_clock and self.rule.design.reads_follow_up
         self.schedules = [protocol.grid.schedule(k) for k in range(protocol.grid.size)]
         self.ends: list[int] = truth.ends.tolist()
+        responses = None if self.rule.backfill is None else scenario.response_probabilities(protocol.grid)
+        self.responses: list[float] | None = None if responses is None else responses.tolist()
+        assessed = scenario.response_day
+        self.response_days = self.ends if assessed is None else [assessed] * protocol.grid.size
 
     def arrival(self, arrival: int, before: float, numbers: Numbers) -> float | None:
         """Moment of an arrival given the one before, None when no more come."""
@@ -514,6 +581,8 @@ class CalendarEngine:
             return accrual.days[arrival] if arrival < len(accrual.days) else None
         if isinstance(accrual, FixedAccrual):
             return arrival * accrual.gap_days
+        if isinstance(accrual, UniformAccrual):
+            return before + 2 * accrual.mean_gap_days * numbers.at("accrual", arrival)
         return before - log1p(-numbers.at("accrual", arrival)) * accrual.mean_gap_days
 
     def drop_out_day(self, number: float, end: int) -> int | None:
@@ -533,6 +602,7 @@ class CalendarEngine:
         """Simulate trials; participant records only when asked for, so memory stays flat otherwise."""
         regimens = self.rule.grid.size
         n, dlt = np.zeros((trials, regimens), np.int32), np.zeros((trials, regimens), np.int32)
+        backfill_n, backfill_dlt = np.zeros_like(n), np.zeros_like(n)
         moderate = None if self.truth.moderate is None else np.zeros((trials, regimens), np.int32)
         selected = np.zeros((trials, regimens), dtype=bool)
         reason = np.zeros(trials, np.int32)
@@ -543,6 +613,7 @@ class CalendarEngine:
         for row, course in enumerate(self._courses(numbers_of(seed, self._purposes(), first, trials))):
             state = course.state
             n[row], dlt[row] = state.n, state.dlt
+            backfill_n[row], backfill_dlt[row] = state.backfill_n, state.backfill_dlt
             if moderate is not None:
                 moderate[row] = state.moderate
             selected[row, list(state.selected)] = True
@@ -556,6 +627,8 @@ class CalendarEngine:
         columns = dict(zip(_COUNTED, counted, strict=True))
         calendar = Calendar(duration_days=duration, **columns)
         rows = TrialRows.of(n=n, dlt=dlt, selected=selected, reason=reason, calendar=calendar, moderate=moderate)
+        if self.rule.backfill is not None:
+            rows = rows.with_backfill(backfill_n, backfill_dlt)
         return rows.with_expansion(expansion_n, expansion_dlt, withdrawn), people
 
     def _courses(self, numbers: Iterable[Numbers]) -> Iterator[Course]:
@@ -579,7 +652,8 @@ class CalendarEngine:
     def _purposes(self) -> list[Purpose]:
         """What every trial draws numbers for."""
         purposes: list[Purpose] = ["tolerance"]
-        purposes += ["accrual"] if self.scenario.accrual.law == "poisson" else []
+        purposes += ["accrual"] if self.scenario.accrual.law in ("poisson", "uniform") else []
+        purposes += ["response"] if self.responses is not None else []
         purposes += ["screening"] if self.scenario.screen_failure else []
         return [*purposes, "drop_out"] if self.drop_out else purposes
 
@@ -603,6 +677,7 @@ class CalendarEngine:
                     "outcome_day": person.resolved,
                     **({} if self.truth.moderate is None else {"moderate": person.moderate}),
                     "evaluable": person.status != NOT_EVALUABLE,
+                    **({} if self.rule.backfill is None else {"responded": person.responded}),
                 }
             )
         return records

@@ -125,7 +125,7 @@ def decide(
 
     loaded = load_study(study, design, set_)
     protocol = loaded.protocol
-    advisor = Advisor(protocol.rule, windows_complete=protocol.escalate_when == "windows_complete")
+    advisor = Advisor.of(protocol.rule, protocol.escalate_when)
     replayed = replay(protocol.rule, outcomes, advisor=advisor, replace_not_evaluable=protocol.evaluability.replace)
     advice = advisor.advise(replayed.state)
     if as_json:
@@ -226,7 +226,7 @@ def pathways(
     loaded = load_study(study, design, set_, truth)
     protocol = loaded.protocol
     assumed = loaded.scenario(scenario) if scenario is not None else loaded.scenarios[0]
-    advisor = Advisor(protocol.rule, windows_complete=protocol.escalate_when == "windows_complete")
+    advisor = Advisor.of(protocol.rule, protocol.escalate_when)
     replayed = replay(protocol.rule, from_, advisor=advisor, replace_not_evaluable=protocol.evaluability.replace)
     believed = loaded.truth(assumed)
     nodes = walk(advisor, replayed.state, from_, cohorts, believed.probability, believed.moderate)

@@ -90,8 +90,13 @@ def _reachable(design: Design[Any]) -> Tally:
             break
         if front.rows > MOST_STATES:
             break
-    columns = {f.name: np.concatenate([getattr(part, f.name) for part in kept])[:MOST_STATES] for f in fields(Tally)}
+    columns = {name: np.concatenate([getattr(part, name) for part in kept])[:MOST_STATES] for name in _arrays(kept[0])}
     return Tally(**columns)
+
+
+def _arrays(tally: Tally) -> list[str]:
+    """The fields of a tally that hold arrays; those of a backfill are None where nobody is backfilled."""
+    return [f.name for f in fields(Tally) if getattr(tally, f.name) is not None]
 
 
 def _identity(design: Design[Any]) -> Iterator[str]:
@@ -171,9 +176,9 @@ def _same(a: Decisions, b: Decisions) -> bool:
 
 def _pure(subject: _Subject) -> Iterator[str]:
     design, tally = subject.design, subject.tally
-    before = {f.name: getattr(tally, f.name).copy() for f in fields(Tally)}
-    for f in fields(Tally):
-        getattr(tally, f.name).setflags(write=False)
+    before = {name: getattr(tally, name).copy() for name in _arrays(tally)}
+    for name in _arrays(tally):
+        getattr(tally, name).setflags(write=False)
     try:
         again = design.decide(tally)
         design.select(tally)
@@ -182,11 +187,11 @@ def _pure(subject: _Subject) -> Iterator[str]:
         yield f"it writes into the tally it is given ({error})"
         return
     finally:
-        for f in fields(Tally):
-            getattr(tally, f.name).setflags(write=True)
+        for name in _arrays(tally):
+            getattr(tally, name).setflags(write=True)
     if not _same(again, subject.decisions):
         yield "the same tally gets different decisions"
-    if any(not np.array_equal(before[f.name], getattr(tally, f.name)) for f in fields(Tally)):
+    if any(not np.array_equal(before[name], getattr(tally, name)) for name in _arrays(tally)):
         yield "deciding changes the tally"
     fresh = type(design)(design.parameters, design.setting)
     if not _same(fresh.decide(tally), subject.decisions):

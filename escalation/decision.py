@@ -155,6 +155,12 @@ TRIAL_REASONS = (
         "every possible outcome leads to the same answer.",
     ),
     Reason(
+        "trial.backfill_pending",
+        "Escalation ends here; the selection waits for the windows of backfilled participants.",
+        "Open windows of backfilled participants hold up no step of escalation. The regimen selected at the end rests "
+        "on their outcomes too: it is named when the last of these windows is complete. Nobody more is backfilled.",
+    ),
+    Reason(
         "trial.expansion_open",
         "A regimen is selected: treat the next participants of the expansion stage there.",
         "Escalation has ended. The expansion stage treats more participants at the selected regimen and can still "

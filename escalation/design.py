@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 from escalation.decision import Decisions, Reason, catalogue_index
 from escalation.regimens import Regimen, RegimenGrid
-from escalation.tally import Bools, Floats, Tally
+from escalation.tally import Bools, Counts, Floats, Tally
 
 
 class Parameters(BaseModel):
@@ -221,6 +221,11 @@ class Design(ABC, Generic[P]):
 
     def table(self) -> DecisionTable | None:
         """The decision table, None when decisions depend on more than the counts at the current regimen."""
+        return None
+
+    def boundaries_to(self, n_max: int) -> tuple[Counts, Counts] | None:
+        """Escalate at so many DLTs or fewer, de-escalate at so many or more, among n = 0..n_max or further evaluable
+        participants at the current regimen; None for designs that decide from more than these."""
         return None
 
     def constants(self) -> dict[str, float | str | list[float]]:

@@ -81,9 +81,20 @@ def _group_faults(study: Study) -> list[Fault]:
 
 
 def _scenario_faults(study: Study, path: str, scenario: Scenario) -> list[Fault]:
+    found: list[Fault] = []
+    backfill = study.protocol.backfill
+    if backfill is not None and backfill.opens == "response" and scenario.responses is None:
+        found.append(
+            Fault(
+                f"{path}.responses",
+                "a regimen opens for backfill with a response, and no response probability is assumed",
+                "give the response probability of every regimen, or set protocol.backfill.opens: cleared",
+            )
+        )
+    if scenario.responses is not None and study.family != "escalation":
+        found.append(_unused(f"{path}.responses", study, "response gives the probability of the one regimen"))
     given = {"response": scenario.response, "control_response": scenario.control_response}
     needed = {"response": study.response is not None, "control_response": study.family == "two_arm"}
-    found = []
     for name, value in given.items():
         if needed[name] and value is None:
             found.append(Fault(f"{path}.{name}", "the study's response needs it", "add the assumed probability"))

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from escalation.backfill import Backfill
 from escalation.cohorts import CohortSizes
 from escalation.design import Design, Parameters, Setting
 from escalation.errors import DesignError, EscalationError, Fault
@@ -166,12 +167,18 @@ class Protocol(Model):
     expansion: Expansion | None = Field(
         default=None, description="More participants at the regimen selected, after escalation."
     )
+    backfill: Backfill | None = Field(
+        default=None,
+        description="More participants at lower regimens while escalation waits; write {} for the published rule of "
+        "BF-BOIN.",
+    )
     stagger: Stagger = Field(default_factory=Stagger)
     review_lag_days: int = Field(default=0, ge=0, description="Days from the last datum needed to the decision.")
-    escalate_when: Literal["certain", "windows_complete"] = Field(
+    escalate_when: Literal["certain", "windows_complete", "all_windows_complete"] = Field(
         default="certain",
         description="Whether the next cohort waits for every window to complete, or only until no pending outcome "
-        "can change the decision. De-escalation and stopping never wait for more than certainty.",
+        "can change the decision. De-escalation and stopping never wait for more than certainty, unless it is "
+        "all_windows_complete, as published simulations have it.",
     )
     close_cohort_when_certain: bool = Field(
         default=False,
@@ -224,7 +231,7 @@ class Protocol(Model):
                 "remove the expansion or choose a design that selects one regimen",
             )
         self._check_stages(design)
-        rule = Rule(design, tuple(guards), self.expansion, self.titration, self.cohort_sizes)
+        rule = Rule(design, tuple(guards), self.expansion, self.titration, self.cohort_sizes, self.backfill)
         if design.own_maximum is None and self.max_patients is None:
             raise DesignError(
                 "protocol.max_patients",
@@ -259,6 +266,8 @@ class Protocol(Model):
                     f"{design.title} decides on whole cohorts",
                     "use a design that decides from any counts, for example boin, or remove it",
                 )
+        if self.backfill is not None:
+            self.backfill.check(design)
         for position, guard in enumerate(self.guards):
             if isinstance(guard, MinimumBeforeSelection) and not design.any_tally:
                 raise DesignError(

@@ -70,6 +70,9 @@ class TrialRows:
         (T,) why escalation ended, an index into the rule's catalogue.
     expansion_n, expansion_dlt, withdrawn
         (T,) the expansion stage.
+    backfill_n, backfill_dlt
+        (T, K) evaluable backfilled participants and their DLTs, which are not part of ``n`` and ``dlt``; None where
+        nobody is backfilled.
     weight
         (T,) probability of the row: exact, or one over the number of simulated trials.
     trials
@@ -91,6 +94,8 @@ class TrialRows:
     weight: Floats
     trials: int | None
     calendar: Calendar | None = field(default=None)
+    backfill_n: Counts | None = None
+    backfill_dlt: Counts | None = None
     moderate: Floats | None = field(default=None)
 
     @classmethod
@@ -132,7 +137,9 @@ class TrialRows:
         trials = sum(part.trials or 0 for part in parts)
         calendars = [part.calendar for part in parts if part.calendar is not None]
         graded = [part.moderate for part in parts if part.moderate is not None]
-        columns = ("n", "dlt", "selected", "reason", "expansion_n", "expansion_dlt", "withdrawn")
+        columns: tuple[str, ...] = ("n", "dlt", "selected", "reason", "expansion_n", "expansion_dlt", "withdrawn")
+        if parts and parts[0].backfill_n is not None:
+            columns = (*columns, "backfill_n", "backfill_dlt")
         joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in columns}
         return cls(
             **joined,
@@ -146,14 +153,28 @@ class TrialRows:
         """The same trials with the outcome of their expansion stage."""
         return replace(self, expansion_n=n, expansion_dlt=dlt, withdrawn=withdrawn)
 
+    def with_backfill(self, n: Counts, dlt: Counts) -> TrialRows:
+        """The same trials with their backfilled participants."""
+        return replace(self, backfill_n=n, backfill_dlt=dlt)
+
+    @property
+    def at_regimen(self) -> Counts:
+        """Evaluable participants of escalation and backfill: (T, K)."""
+        return self.n if self.backfill_n is None else self.n + self.backfill_n
+
+    @property
+    def dlt_at_regimen(self) -> Counts:
+        """Of those, the participants with a DLT: (T, K)."""
+        return self.dlt if self.backfill_dlt is None else self.dlt + self.backfill_dlt
+
     @property
     def total(self) -> Counts:
-        """Evaluable participants of both stages: (T,)."""
-        total: Counts = (self.n.sum(axis=1) + self.expansion_n).astype(np.int32)
+        """Evaluable participants of all stages: (T,)."""
+        total: Counts = (self.at_regimen.sum(axis=1) + self.expansion_n).astype(np.int32)
         return total
 
     @property
     def total_dlt(self) -> Counts:
-        """Participants with a DLT of both stages: (T,)."""
-        total: Counts = (self.dlt.sum(axis=1) + self.expansion_dlt).astype(np.int32)
+        """Participants with a DLT of all stages: (T,)."""
+        total: Counts = (self.dlt_at_regimen.sum(axis=1) + self.expansion_dlt).astype(np.int32)
         return total

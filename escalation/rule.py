@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from escalation.backfill import Backfill
 from escalation.cohorts import CohortSizes
 from escalation.decision import TRIAL_REASONS, Decisions, Reason, catalogue_index
 from escalation.design import Design
@@ -41,6 +42,8 @@ class Rule:
         The stage of single participants before the design, None when it begins with whole cohorts.
     cohorts
         Sizes of early cohorts that are not whole, None when all are.
+    backfill
+        Participants at lower regimens while escalation waits, None when there are none.
     """
 
     design: Design[Any]
@@ -48,6 +51,7 @@ class Rule:
     expansion: Expansion | None = None
     titration: Titration | None = None
     cohorts: CohortSizes | None = None
+    backfill: Backfill | None = None
 
     @property
     def grid(self) -> RegimenGrid:
@@ -92,14 +96,18 @@ class Rule:
     @cached_property
     def reasons(self) -> tuple[Reason, ...]:
         """The catalogue ``Decisions.reason`` points into: the design's, the stages', then those of any trial."""
-        stages = (*((self.titration,) if self.titration is not None else ()), *self.guards)
+        stages = (*(each for each in (self.titration, self.backfill) if each is not None), *self.guards)
         return (*self.design.reasons, *(reason for stage in stages for reason in stage.reasons), *TRIAL_REASONS)
 
     @cached_property
     def _offsets(self) -> Sequence[int]:
-        before = len(self.design.reasons) + (0 if self.titration is None else len(self.titration.reasons))
+        before = self._backfill_offset + (0 if self.backfill is None else len(self.backfill.reasons))
         offsets: list[int] = np.cumsum([before, *(len(guard.reasons) for guard in self.guards)])[:-1].tolist()
         return offsets
+
+    @cached_property
+    def _backfill_offset(self) -> int:
+        return len(self.design.reasons) + (0 if self.titration is None else len(self.titration.reasons))
 
     @cached_property
     def _selecting(self) -> Bools:
@@ -119,21 +127,37 @@ class Rule:
 
         Guards count participants whose window is open as evaluable and free of a DLT, so that they stop
         no earlier than the outcomes known so far make certain, and never treat more than the largest size.
+        Backfilled participants are counted where the protocol says so; titration, sizes and the largest size are
+        matters of escalation alone.
         """
-        decisions = self.design.decide(tally)
-        counted = tally.as_if_clear()
+        known = self.counted(tally)
+        decisions = self.design.decide(known)
+        escalated, counted = tally.without_backfill().as_if_clear(), known.as_if_clear()
         if self.titration is not None:
-            decisions = self.titration.apply(counted, decisions, self.design, len(self.design.reasons))
-        decisions = self._sized(counted, decisions)
+            decisions = self.titration.apply(escalated, decisions, self.design, len(self.design.reasons))
+        if self.backfill is not None:
+            decisions = self.backfill.apply(tally, decisions, self.design, self._backfill_offset)
+        decisions = self._sized(escalated, decisions)
         for guard, offset in zip(self.guards, self._offsets, strict=True):
             if isinstance(guard, MinimumBeforeSelection):
                 selected = self._selected(tally, decisions.reason)
-                decisions = guard.fill(counted, decisions, selected, self.design, offset)
+                seen = self._for_selection(tally).as_if_clear()
+                decisions = guard.fill(seen, decisions, selected, self.design, offset)
             else:
-                decisions = guard.apply(counted, decisions, self.design, offset)
+                seen = escalated if isinstance(guard, MaximumSize) else counted
+                decisions = guard.apply(seen, decisions, self.design, offset)
             if not isinstance(guard, MaximumSize):  # which has the last word on sizes
-                decisions = self._sized(counted, decisions)
+                decisions = self._sized(escalated, decisions)
         return decisions
+
+    def counted(self, tally: Tally) -> Tally:
+        """The rows with everybody who counts when escalation decides."""
+        counts = self.backfill is not None and self.backfill.counts_in_decision
+        return tally.with_backfill() if counts else tally.without_backfill()
+
+    def _for_selection(self, tally: Tally) -> Tally:
+        counts = self.backfill is not None and self.backfill.counts_in_selection
+        return tally.with_backfill() if counts else tally.without_backfill()
 
     def _sized(self, tally: Tally, decisions: Decisions) -> Decisions:
         if self.cohorts is None:
@@ -145,13 +169,13 @@ class Rule:
         selected = self._selected(tally, reason)
         for guard in self.guards:
             if isinstance(guard, MinimumBeforeSelection):
-                selected = selected & guard.enough(tally)
+                selected = selected & guard.enough(self._for_selection(tally))
             elif isinstance(guard, ExcludeToxic):
-                selected = selected & ~guard.excluded(tally, self.grid)
+                selected = selected & ~guard.excluded(self._for_selection(tally), self.grid)
         return selected
 
     def _selected(self, tally: Tally, reason: Counts) -> Bools:
-        selected: Bools = self.design.select(tally) & self._selecting[reason][:, None]
+        selected: Bools = self.design.select(self._for_selection(tally)) & self._selecting[reason][:, None]
         return selected
 
     def first(self) -> Tally:
@@ -167,7 +191,8 @@ class Rule:
     def steps(self) -> tuple[str, ...]:
         """The rule in the order it is applied, for people to read."""
         before = [stage.describe() for stage in (self.titration, self.cohorts) if stage is not None]
-        listed = [*before, self.design.label, *(guard.describe() for guard in self.guards)]
+        between = [] if self.backfill is None else [self.backfill.describe(self.design)]
+        listed = [*before, self.design.label, *between, *(guard.describe() for guard in self.guards)]
         if self.expansion is not None:
             listed.append(self.expansion.describe(self.grid))
         return tuple(listed)

@@ -8,7 +8,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from escalation.protocol import Model
-from escalation.truth import Probabilities, Truth, probability_rows
+from escalation.regimens import RegimenGrid
+from escalation.tally import Floats
+from escalation.truth import Probabilities, Truth, fitted_to, probability_rows
 
 
 class PoissonAccrual(Model):
@@ -16,6 +18,13 @@ class PoissonAccrual(Model):
 
     law: Literal["poisson"] = "poisson"
     mean_gap_days: float = Field(default=14.0, gt=0, description="Mean days between two arrivals.")
+
+
+class UniformAccrual(Model):
+    """Days between two arrivals are uniform from 0 to twice ``mean_gap_days``."""
+
+    law: Literal["uniform"] = "uniform"
+    mean_gap_days: float = Field(gt=0, description="Mean days between two arrivals.")
 
 
 class FixedAccrual(Model):
@@ -39,7 +48,7 @@ class ListedAccrual(Model):
         return days
 
 
-AccrualLaw = Annotated[PoissonAccrual | FixedAccrual | ListedAccrual, Field(discriminator="law")]
+AccrualLaw = Annotated[PoissonAccrual | UniformAccrual | FixedAccrual | ListedAccrual, Field(discriminator="law")]
 
 
 class Held(Model):
@@ -72,6 +81,17 @@ class Scenario(Model):
     control_response: float | None = Field(
         default=None, ge=0, le=1, description="Response probability in the control group."
     )
+    responses: tuple[tuple[float, ...], ...] | None = Field(
+        default=None,
+        description="Response probability of every regimen, as the table of DLT probabilities is written; a response "
+        "opens a regimen for backfill.",
+    )
+    response_day: int | None = Field(
+        default=None,
+        ge=0,
+        description="Day of the response assessment, counted from the first infusion; the last day of the DLT window "
+        "if left out.",
+    )
     accrual: AccrualLaw = Field(default_factory=PoissonAccrual)
     held: Held = Field(
         default_factory=Held,
@@ -87,6 +107,20 @@ class Scenario(Model):
     missed_infusion: float = Field(
         default=0.0, ge=0, lt=1, description="Probability that an infusion after the first is missed."
     )
+
+    @field_validator("responses", mode="before")
+    @classmethod
+    def _table(cls, value: Any) -> Any:
+        return None if value is None else probability_rows(value, "response probabilities")
+
+    def response_probabilities(self, grid: RegimenGrid) -> Floats | None:
+        """The response probabilities in the order of the grid's regimens, None when none are given.
+
+        Raises DesignError when the table does not fit the regimens.
+        """
+        if self.responses is None:
+            return None
+        return fitted_to(self.responses, grid, "responses")
 
     @field_validator("moderate", mode="before")
     @classmethod

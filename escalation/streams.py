@@ -17,7 +17,9 @@ from escalation.tally import Counts, Floats
 BLOCK = 64
 """Arrivals whose numbers are drawn together."""
 
-Purpose = Literal["tolerance", "accrual", "screening", "drop_out", "missed_infusion", "allocation", "bootstrap"]
+Purpose = Literal[
+    "tolerance", "accrual", "screening", "drop_out", "missed_infusion", "allocation", "bootstrap", "response"
+]
 PURPOSES: tuple[Purpose, ...] = (
     "tolerance",
     "accrual",
@@ -26,6 +28,7 @@ PURPOSES: tuple[Purpose, ...] = (
     "missed_infusion",
     "allocation",
     "bootstrap",
+    "response",
 )
 
 

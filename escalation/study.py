@@ -100,7 +100,12 @@ class Study(Model):
             (data, "family", "escalation"),
             (data, "groups", None),
             (data, "response", None),
-            *((each, key, None) for each in data["scenarios"] for key in ("moderate", "response", "control_response")),
+            (data["protocol"], "backfill", None),
+            *(
+                (each, key, None)
+                for each in data["scenarios"]
+                for key in ("moderate", "response", "control_response", "responses", "response_day")
+            ),
         ):
             if holder[key] == default:
                 del holder[key]
@@ -336,6 +341,7 @@ def _scenario_faults(grid: RegimenGrid, window: Window, scenarios: Mapping[int, 
     for position, scenario in scenarios.items():
         try:
             bind(scenario.truth, grid, window, scenario.moderate)
+            scenario.response_probabilities(grid)
         except EscalationError as error:
             fault = getattr(error, "fault", None)
             path = f"scenarios.{position}"

@@ -43,6 +43,9 @@ class Tally:
         (S, Q) participants with an open window or a DLT, one by one, for designs that weigh each:
         the regimen (-1 where a row has fewer), the fraction of the window followed so far or at
         the onset of the DLT, and whether there is a DLT. Q is 0 where no clock runs.
+    backfill_n, backfill_dlt
+        (S, K) evaluable backfilled participants and their DLTs, which are not part of ``n`` and ``dlt``; None where
+        nobody is backfilled.
     """
 
     n: Counts
@@ -57,6 +60,8 @@ class Tally:
     person_at: Counts
     person_time: Floats
     person_dlt: Bools
+    backfill_n: Counts | None = None
+    backfill_dlt: Counts | None = None
 
     @classmethod
     def of(
@@ -74,6 +79,8 @@ class Tally:
         person_at: npt.ArrayLike | None = None,
         person_time: npt.ArrayLike | None = None,
         person_dlt: npt.ArrayLike | None = None,
+        backfill_n: npt.ArrayLike | None = None,
+        backfill_dlt: npt.ArrayLike | None = None,
     ) -> Tally:
         """A tally from whatever holds the counts; what is not given is zero.
 
@@ -105,6 +112,8 @@ class Tally:
             person_at=np.asarray([] if person_at is None else person_at, np.int32).reshape(rows, -1),
             person_time=np.asarray([] if person_time is None else person_time, float).reshape(rows, -1),
             person_dlt=np.asarray([] if person_dlt is None else person_dlt, bool).reshape(rows, -1),
+            backfill_n=None if backfill_n is None else counts(backfill_n, n_rows.shape),
+            backfill_dlt=None if backfill_n is None else counts(backfill_dlt, n_rows.shape),
         )
 
     @classmethod
@@ -159,7 +168,20 @@ class Tally:
             person_at=self.person_at[index],
             person_time=self.person_time[index],
             person_dlt=self.person_dlt[index],
+            backfill_n=None if self.backfill_n is None else self.backfill_n[index],
+            backfill_dlt=None if self.backfill_dlt is None else self.backfill_dlt[index],
         )
+
+    def with_backfill(self) -> Tally:
+        """The same rows with the backfilled participants among the evaluable."""
+        if self.backfill_n is None or self.backfill_dlt is None:
+            return self
+        n, dlt = self.n + self.backfill_n, self.dlt + self.backfill_dlt
+        return replace(self, n=n, dlt=dlt, backfill_n=None, backfill_dlt=None)
+
+    def without_backfill(self) -> Tally:
+        """The same rows with the backfilled participants left out."""
+        return self if self.backfill_n is None else replace(self, backfill_n=None, backfill_dlt=None)
 
     def as_if_clear(self) -> Tally:
         """The same rows with every pending participant counted as evaluable and free of a DLT."""

@@ -18,7 +18,8 @@ from escalation.errors import TrialError
 from escalation.rule import Rule
 from escalation.tally import Tally
 
-Stage = Literal["escalation", "expansion", "closed"]
+Stage = Literal["escalation", "expansion", "closed", "backfill"]
+"""Where a trial stands; ``backfill`` is a stage of participants only, beside escalation."""
 
 
 class Enrolled(NamedTuple):
@@ -27,6 +28,21 @@ class Enrolled(NamedTuple):
     day: int
     participant: int
     regimen: int
+
+
+class Backfilled(NamedTuple):
+    """A participant is assigned to a regimen below the open one and has the first infusion."""
+
+    day: int
+    participant: int
+    regimen: int
+
+
+class Responded(NamedTuple):
+    """A response is observed in a participant."""
+
+    day: int
+    participant: int
 
 
 class Infused(NamedTuple):
@@ -85,7 +101,18 @@ class Extended(NamedTuple):
     places: int
 
 
-Event = Enrolled | Infused | ModerateObserved | DltObserved | WindowCompleted | NotEvaluable | Decided | Extended
+Event = (
+    Enrolled
+    | Backfilled
+    | Infused
+    | ModerateObserved
+    | DltObserved
+    | WindowCompleted
+    | NotEvaluable
+    | Responded
+    | Decided
+    | Extended
+)
 
 PENDING, COMPLETE, DLT, NOT_EVALUABLE = "pending", "complete", "dlt", "not_evaluable"
 
@@ -101,6 +128,7 @@ class Participant:
     infusions: int = 0
     status: str = PENDING
     resolved: int | None = None
+    responded: bool = False
     moderate: bool = False
 
 
@@ -125,6 +153,10 @@ class TrialState:
         What escalation selected, and whether the expansion stage withdrew it.
     expansion_n, expansion_dlt
         Counts of the expansion stage, which are not part of ``n`` and ``dlt``.
+    backfill_n, backfill_dlt, backfill_pending
+        Counts of the backfilled by regimen, which are not part of ``n``, ``dlt`` and ``pending``.
+    responses
+        Participants with an observed response by regimen, in every stage.
     treated
         Participants ever treated at each regimen, evaluable or not, in both stages.
     day
@@ -132,6 +164,9 @@ class TrialState:
     """
 
     __slots__ = (
+        "backfill_dlt",
+        "backfill_n",
+        "backfill_pending",
         "cohort",
         "cohort_dlt",
         "cohort_n",
@@ -150,6 +185,7 @@ class TrialState:
         "reasons",
         "regimen",
         "replace",
+        "responses",
         "rule",
         "selected",
         "size",
@@ -178,6 +214,10 @@ class TrialState:
         self.reasons: tuple[str, ...] = ()
         self.participants: dict[int, Participant] = {}
         self.treated = [0] * regimens
+        self.backfill_n = [0] * regimens
+        self.backfill_dlt = [0] * regimens
+        self.backfill_pending = [0] * regimens
+        self.responses = [0] * regimens
         self.last_at: list[int | None] = [None] * regimens
         self.day = 0
 
@@ -200,8 +240,13 @@ class TrialState:
 
     @property
     def anyone_pending(self) -> bool:
-        """Whether any outcome is still open."""
+        """Whether any outcome of escalation or expansion is still open."""
         return self.expansion_pending > 0 or any(self.pending)
+
+    @property
+    def anyone_followed(self) -> bool:
+        """Whether any window is still open, those of the backfilled included."""
+        return self.anyone_pending or any(self.backfill_pending)
 
     def cohort_pending(self) -> int:
         """Participants of the open cohort whose window is open."""
@@ -223,8 +268,22 @@ class TrialState:
             self.expansion_n,
             self.expansion_dlt,
             self.expansion_pending,
+            *(
+                (tuple(self.backfill_n), tuple(self.backfill_dlt), any(self.backfill_pending))
+                if self.rule.backfill is not None
+                else ()
+            ),
             *(self._grades_known() if self.rule.reads_grades else ()),
         )
+
+    def open_for_backfill(self) -> tuple[int, ...]:
+        """The regimens open for backfill, counted from 0."""
+        stage = self.rule.backfill
+        if stage is None or self.stage != "escalation":
+            return ()
+        treated, responses = np.array([self.treated], np.int32), np.array([self.responses], np.int32)
+        found = stage.is_open(self.tally(), treated, responses, self.rule.design)
+        return tuple(np.flatnonzero(found[0]).tolist())
 
     def pending_moderate(self) -> list[int]:
         """Of the pending participants of escalation, those who have had a moderate toxicity, by regimen."""
@@ -244,27 +303,32 @@ class TrialState:
         return tally_of([self], [self.day if day is None else day])
 
     def followed(self, day: int) -> list[tuple[int, float, bool]]:
-        """Participants of escalation with an open window or a DLT: regimen, fraction of the window up to a day or
-        to the DLT, and whether there is a DLT."""
+        """Participants of escalation with an open window or a DLT, and the backfilled with a DLT where they count:
+        regimen, fraction of the window up to a day or to the DLT, and whether there is a DLT."""
         window = self.rule.design.setting.window
+        backfill = self.rule.backfill
+        beside = backfill is not None and backfill.counts_in_decision  # with their DLTs only: nobody waits for them
         people = []
         for person in self.participants.values():
             waits = person.status == PENDING
-            if (waits or person.status == DLT) and person.stage == "escalation":
+            if not waits and person.status != DLT:
+                continue
+            if person.stage == "escalation" or (person.stage == "backfill" and beside and not waits):
                 until = day if waits or person.resolved is None else person.resolved
                 share = min(max((until - person.enrolled) / window(person.regimen), 0.0), 1.0)
                 people.append((person.regimen, share, not waits))
         return people
 
-    def earliest_next(self, sentinel_days: int, between_days: int) -> int:
-        """First day on which the stagger allows the next participant at the open regimen.
+    def earliest_next(self, sentinel_days: int, between_days: int, regimen: int | None = None) -> int:
+        """First day on which the stagger allows the next participant at a regimen, the open one when None.
 
         The days run between first infusions, whatever became of the participants.
         """
-        last = self.last_at[self.regimen]
+        regimen = self.regimen if regimen is None else regimen
+        last = self.last_at[regimen]
         if last is None:
             return 0
-        alone = self.treated[self.regimen] == 1
+        alone = self.treated[regimen] == 1
         return last + (max(between_days, sentinel_days) if alone else between_days)
 
     def apply(self, event: Event) -> None:
@@ -284,16 +348,39 @@ class TrialState:
                 f"participant {event.participant + 1} cannot be treated at {self._level(event.regimen)}: "
                 f"the open regimen is {self._level(self.regimen)}"
             )
-        if event.participant in self.participants:
-            raise TrialError(f"participant {event.participant + 1} is enrolled already; use a new number")
-        self.participants[event.participant] = Participant(event.regimen, event.day, self.stage, self.cohort)
+        self._admit(event, self.stage, self.cohort)
         self.enrolled += 1
         if self.stage == "expansion":
             self.expansion_pending += 1
         else:
             self.pending[event.regimen] += 1
+
+    def _admit(self, event: Enrolled | Backfilled, stage: Stage, cohort: int) -> None:
+        if event.participant in self.participants:
+            raise TrialError(f"participant {event.participant + 1} is enrolled already; use a new number")
+        self.participants[event.participant] = Participant(event.regimen, event.day, stage, cohort)
         self.treated[event.regimen] += 1
         self.last_at[event.regimen] = event.day
+
+    def _backfilled(self, event: Backfilled) -> None:
+        who = f"participant {event.participant + 1} cannot be backfilled"
+        if self.rule.backfill is None or self.stage != "escalation":
+            why = "the protocol backfills nobody" if self.rule.backfill is None else "escalation has ended"
+            raise TrialError(f"{who}: {why}; enrol in the open cohort or wait for the next decision")
+        if event.regimen == self.regimen or not self.rule.grid.at_most[event.regimen, self.regimen]:
+            raise TrialError(
+                f"{who} at {self._level(event.regimen)}: it does not lie below the open {self._level(self.regimen)}"
+            )
+        self._admit(event, "backfill", 0)  # no cohort has the number 0
+        self.backfill_pending[event.regimen] += 1
+
+    def _responded(self, event: Responded) -> None:
+        person = self.participants.get(event.participant)
+        if person is None:
+            raise TrialError(f"participant {event.participant + 1} is not enrolled; record the enrolment first")
+        if not person.responded:
+            person.responded = True
+            self.responses[person.regimen] += 1
 
     def _infused(self, event: Infused) -> None:
         person = self.participants.get(event.participant)
@@ -315,6 +402,8 @@ class TrialState:
         person.resolved = day
         if person.stage == "expansion":
             self.expansion_pending -= 1
+        elif person.stage == "backfill":
+            self.backfill_pending[person.regimen] -= 1
         else:
             self.pending[person.regimen] -= 1
         return person
@@ -323,6 +412,9 @@ class TrialState:
         if person.stage == "expansion":
             self.expansion_n += 1
             self.expansion_dlt += dlt
+        elif person.stage == "backfill":
+            self.backfill_n[person.regimen] += 1
+            self.backfill_dlt[person.regimen] += dlt
         else:
             self.n[person.regimen] += 1
             self.dlt[person.regimen] += dlt
@@ -400,6 +492,7 @@ class TrialState:
 
 def tally_of(states: Sequence[TrialState], days: Sequence[int]) -> Tally:
     """Trials under one rule as a batch, each as it stands on a day, up to which the pending have been followed."""
+    backfills = states[0].rule.backfill is not None
     people = [state.followed(day) for state, day in zip(states, days, strict=True)]
     most = max(map(len, people))
     exposure = [[0.0] * len(state.n) for state in states]
@@ -421,11 +514,15 @@ def tally_of(states: Sequence[TrialState], days: Sequence[int]) -> Tally:
         person_at=np.array([[regimen for regimen, _, _ in known] for known in people], np.int32),
         person_time=np.array([[share for _, share, _ in known] for known in people]),
         person_dlt=np.array([[toxic for _, _, toxic in known] for known in people], bool),
+        backfill_n=np.array([state.backfill_n for state in states], np.int32) if backfills else None,
+        backfill_dlt=np.array([state.backfill_dlt for state in states], np.int32) if backfills else None,
     )
 
 
 _FOLD: dict[type[Event], Callable[[TrialState, Any], None]] = {
     Enrolled: TrialState._enrolled,
+    Backfilled: TrialState._backfilled,
+    Responded: TrialState._responded,
     Infused: TrialState._infused,
     ModerateObserved: TrialState._moderate,
     DltObserved: TrialState._dlt,

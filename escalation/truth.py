@@ -298,9 +298,9 @@ class TableTruth(_Truth):
     def _rows(cls, value: Any) -> tuple[tuple[float, ...], ...]:
         return probability_rows(value, "DLT probabilities")
 
-    def fitted(self, grid: RegimenGrid) -> Floats:
+    def fitted(self, grid: RegimenGrid, path: str = "truth.table") -> Floats:
         """The probabilities in the order of the grid's regimens; DesignError when the shapes differ."""
-        return fitted_to(self.table, grid, "truth.table")
+        return fitted_to(self.table, grid, path)
 
 
 class HazardTruth(_Truth):

@@ -50,9 +50,9 @@ class TwoGroupsClock(TrialClock):
     def _hold_cause(self, today: int) -> str:
         return "" if self._control_alone() else super()._hold_cause(today)
 
-    def _enrol(self, arrival: int, came: int, today: int) -> None:
+    def _enrol(self, arrival: int, came: int, today: int, below: int | None = None) -> None:
         if self._treats():
-            super()._enrol(arrival, came, today)
+            super()._enrol(arrival, came, today, below)
             return
         self.first_day = today if self.first_day is None else self.first_day
         self.counts["control"] += 1

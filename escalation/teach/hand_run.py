@@ -135,7 +135,7 @@ def drawn_regimen(advice: Advice, state: TrialState, patients: Patients) -> int:
 def advisor_of(study: Study) -> Advisor:
     """Advice as the study's protocol asks for it."""
     protocol = study.protocol
-    return Advisor(protocol.rule, windows_complete=protocol.escalate_when == "windows_complete")
+    return Advisor.of(protocol.rule, protocol.escalate_when)
 
 
 def hand_run(study: Study, text: str, seed: int = 1, advisor: Advisor | None = None) -> HandRun:

@@ -23,7 +23,7 @@ KEY: Final = "outcomes"
 def advisor_of(study: Study) -> Advisor:
     """Who answers for the study's rule."""
     protocol = study.protocol
-    return Advisor(protocol.rule, windows_complete=protocol.escalate_when == "windows_complete")
+    return Advisor.of(protocol.rule, protocol.escalate_when)
 
 
 def replayed(study: Study, outcomes: str, advisor: Advisor) -> Replay:
