@@ -85,7 +85,8 @@ class Distribution:
 class Characteristics:
     """Operating characteristics of one design under one truth.
 
-    Matrices are flat arrays over the regimens, (K,); the ``*_mcse`` arrays are None when exact.
+    Matrices are flat arrays over the regimens, (K,); the ``*_mcse`` arrays are None when exact. ``patients`` and
+    ``dlts`` are those of escalation and backfill together, ``backfill`` the backfilled among them, None without any.
     """
 
     exact: bool
@@ -105,6 +106,14 @@ class Characteristics:
     calendar: dict[str, Estimate] = field(default_factory=dict)
     measures: dict[str, Estimate] = field(default_factory=dict)
     true_mtd: Bools = field(default_factory=lambda: np.zeros(0, dtype=bool))
+    backfill: Floats | None = None
+    backfill_mcse: Floats | None = None
+
+    @property
+    def stages(self) -> str:
+        """The stages whose participants are counted together, in words."""
+        more = [name for name, part in (("expansion", self.expansion), ("backfill", self.backfill)) if part is not None]
+        return " and ".join([", ".join(["escalation", *more[:-1]]), *more[-1:]])
 
 
 class _Rows:
@@ -225,8 +234,9 @@ def characterise(rows: TrialRows, rule: Rule, truth: Floats, judgement: Judgemen
     """
     over = _Rows(rows, seed)
     selection, selection_mcse = over.means(rows.selected)
-    patients, patients_mcse = over.means(rows.n)
-    dlts, dlts_mcse = over.means(rows.dlt)
+    patients, patients_mcse = over.means(rows.at_regimen)
+    dlts, dlts_mcse = over.means(rows.dlt_at_regimen)
+    backfill, backfill_mcse = (None, None) if rows.backfill_n is None else over.means(rows.backfill_n)
     reasons = {
         reason.code: over.mean(rows.reason == position)
         for position, reason in enumerate(rule.reasons)
@@ -258,18 +268,20 @@ def characterise(rows: TrialRows, rule: Rule, truth: Floats, judgement: Judgemen
         calendar=_calendar(over, rows) if calendar is not None else {},
         measures=_measures(over, rows, rule, truth, judgement),
         true_mtd=judgement.true_mtd_of(truth, rule),
+        backfill=backfill,
+        backfill_mcse=backfill_mcse,
     )
 
 
 def measure_rows(rows: TrialRows, rule: Rule, truth: Floats, judgement: Judgement) -> dict[str, Any]:
     """Quantities that belong to single trials, whose means are operating characteristics: each (T,), shares bool."""
     mtd, above = judgement.true_mtd_of(truth, rule), judgement.above(truth)
-    total = np.maximum(rows.n.sum(axis=1), 1)
+    total = np.maximum(rows.at_regimen.sum(axis=1), 1)
     chosen = rows.selected.any(axis=1)
     near = np.abs(truth - judgement.target) <= judgement.within + 1e-9
     planned = float(rule.max_patients)
     denominator = total if judgement.overdose_denominator == "actual" else planned
-    overdosed = (rows.n * above).sum(axis=1) / denominator
+    overdosed = (rows.at_regimen * above).sum(axis=1) / denominator
     below_mtd = (truth < (truth[mtd].min() if mtd.any() else 0.0)) & ~mtd
     measured = {
         "correct_selection": _correct(rows.selected, mtd, rule),
@@ -280,9 +292,11 @@ def measure_rows(rows: TrialRows, rule: Rule, truth: Floats, judgement: Judgemen
         "none_though_acceptable": ~chosen & mtd.any(),
         "overdosing_60": overdosed > 0.6,
         "overdosing_80": overdosed > 0.8,
-        "poor_allocation": (rows.n * mtd).sum(axis=1) < total / rule.grid.size,
+        "poor_allocation": (rows.at_regimen * mtd).sum(axis=1) < total / rule.grid.size,
         "patients": rows.total,
         "dlts": rows.total_dlt,
+        "escalated": None if rows.backfill_n is None else rows.n.sum(axis=1),
+        "backfilled": None if rows.backfill_n is None else rows.backfill_n.sum(axis=1),
         "moderate": None if rows.moderate is None else rows.moderate.sum(axis=1),
     }
     return {name: np.asarray(values) for name, values in measured.items() if values is not None}
@@ -315,11 +329,11 @@ def _measures(over: _Rows, rows: TrialRows, rule: Rule, truth: Floats, judgement
         for name, values in measure_rows(rows, rule, truth, judgement).items()
         if name not in ("patients", "dlts")
     }
-    escalation = rows.n.sum(axis=1)
-    measured["patients_at_mtd"] = over.ratio((rows.n * mtd).sum(axis=1), escalation)
-    measured["patients_above"] = over.ratio((rows.n * above).sum(axis=1), escalation)
-    measured["patients_below"] = over.ratio((rows.n * (~mtd & ~above)).sum(axis=1), escalation)
-    measured["dlt_rate"] = over.ratio(rows.dlt.sum(axis=1), escalation)
+    escalation = rows.at_regimen.sum(axis=1)
+    measured["patients_at_mtd"] = over.ratio((rows.at_regimen * mtd).sum(axis=1), escalation)
+    measured["patients_above"] = over.ratio((rows.at_regimen * above).sum(axis=1), escalation)
+    measured["patients_below"] = over.ratio((rows.at_regimen * (~mtd & ~above)).sum(axis=1), escalation)
+    measured["dlt_rate"] = over.ratio(rows.dlt_at_regimen.sum(axis=1), escalation)
     chosen = rows.selected.sum(axis=1)
     measured["expected_toxicity_of_selection"] = over.ratio((rows.selected * truth).sum(axis=1), chosen)
     measured["observed_rate_bias_at_selection"] = _bias(over, rows, truth)
@@ -328,8 +342,9 @@ def _measures(over: _Rows, rows: TrialRows, rule: Rule, truth: Floats, judgement
 
 def _bias(over: _Rows, rows: TrialRows, truth: Floats) -> Estimate:
     """Mean difference between the observed DLT rate at the selected regimen and its truth, given a selection."""
-    tried = rows.selected & (rows.n > 0)
-    rate = np.where(tried, rows.dlt / np.maximum(rows.n, 1) - truth, 0.0)
+    n, dlt = rows.at_regimen, rows.dlt_at_regimen
+    tried = rows.selected & (n > 0)
+    rate = np.where(tried, dlt / np.maximum(n, 1) - truth, 0.0)
     return over.ratio(rate.sum(axis=1), tried.sum(axis=1))
 
 
@@ -370,11 +385,19 @@ MEASURES: Mapping[str, tuple[str, str]] = {
         "None though one is acceptable",
         "share of trials that select nothing although a true MTD exists",
     ),
-    "patients_at_mtd": ("Patients at the MTD (PCA)", "share of all patients of escalation, pooled over trials"),
-    "patients_above": ("Patients above the target", "share of all patients of escalation, pooled over trials"),
+    "escalated": ("Participants of escalation", "mean number evaluable, those of a backfill apart"),
+    "backfilled": ("Backfilled participants", "mean number evaluable at regimens below the one under escalation"),
+    "patients_at_mtd": (
+        "Patients at the MTD (PCA)",
+        "share of all patients of escalation, backfill included over trials",
+    ),
+    "patients_above": (
+        "Patients above the target",
+        "share of all patients of escalation, backfill included over trials",
+    ),
     "patients_below": (
         "Patients below the MTD",
-        "share of all patients of escalation at regimens that are neither a true MTD nor above the target",
+        "share of them at regimens that are neither a true MTD nor above the target",
     ),
     "overdosing_60": ("Risk of overdosing 60 %", "share of trials with more than 60 % of patients above the target"),
     "overdosing_80": ("Risk of overdosing 80 %", "share of trials with more than 80 % of patients above the target"),
@@ -383,7 +406,7 @@ MEASURES: Mapping[str, tuple[str, str]] = {
         "Moderate toxicities",
         "mean number of patients of escalation whose worst event is a moderate toxicity, where these are assumed",
     ),
-    "dlt_rate": ("DLT rate (EOTR)", "DLTs over patients of escalation"),
+    "dlt_rate": ("DLT rate (EOTR)", "DLTs over patients of escalation, backfill included"),
     "expected_toxicity_of_selection": (
         "Toxicity of the selection (ETL)",
         "mean true DLT probability of what is selected",

@@ -202,7 +202,7 @@ def _scenario(
         }
         for each in paired
     )
-    size = max(int(run.scenarios[position].rows.n.sum(axis=1).max(initial=1)) for run in runs)
+    size = max(int(run.scenarios[position].rows.at_regimen.sum(axis=1).max(initial=1)) for run in runs)
     return ComparedScenario(
         first.name, truth, benchmark(truth, judgement, size, seed=seed, trials=trials), measures, differences
     )

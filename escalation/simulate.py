@@ -21,6 +21,7 @@ from escalation.scenario import Scenario
 from escalation.study import Study, validate
 
 EngineName = Literal["auto", "exact", "sampled", "calendar"]
+NOBODY_BACKFILLED = "nobody is backfilled without a clock: escalation alone is shown (--engine calendar backfills)"
 CHUNK = {"sampled": 2048, "calendar": 256}
 """Replicates simulated at a time; no result depends on it."""
 
@@ -80,7 +81,8 @@ def simulate(
     scenarios
         Names of the scenarios, all when empty.
     engine
-        ``auto`` is exact when the states fit, else sampled; calendar for designs that read follow-up times.
+        ``auto`` is exact when the states fit, else sampled; calendar for designs that read follow-up times and for
+        protocols that backfill.
     trials, seed
         Of the simulated engines; the same seed gives the same numbers whatever the executor.
     executor
@@ -102,7 +104,7 @@ def simulate(
         raise StudyError((Fault("--seed", f"{seed} is negative", "use a whole number from 0"),), study.id)
     chosen = [study.scenario(name) for name in scenarios] or list(study.scenarios)
     notes: list[str] = []
-    if engine == "auto" and _reads_open_windows(study):
+    if engine == "auto" and (_reads_open_windows(study) or study.protocol.backfill is not None):
         engine = "calendar"
     if engine in ("auto", "exact"):
         try:
@@ -163,10 +165,11 @@ def _reads_open_windows(study: Study) -> bool:
 
 
 def _whole_windows(study: Study) -> list[str]:
-    """What an engine without a clock does with a design that reads open windows."""
+    """What an engine without a clock does with a design that reads open windows, and with a backfill."""
+    left = [NOBODY_BACKFILLED] if study.protocol.backfill is not None else []
     if not _reads_open_windows(study):
-        return []
-    return ["every window is taken as complete before the next cohort; --engine calendar lets windows be open"]
+        return left
+    return [*left, "every window is taken as complete before the next cohort; --engine calendar lets windows be open"]
 
 
 def _timeless(scenarios: Sequence[Scenario]) -> list[str]:
@@ -311,6 +314,9 @@ def trial_frame(result: ScenarioResult, study: Study) -> Any:
     for k in range(grid.size):
         columns[f"n_{grid.level(k)}"] = rows.n[:, k]
         columns[f"dlt_{grid.level(k)}"] = rows.dlt[:, k]
+        if rows.backfill_n is not None and rows.backfill_dlt is not None:
+            columns[f"backfill_n_{grid.level(k)}"] = rows.backfill_n[:, k]
+            columns[f"backfill_dlt_{grid.level(k)}"] = rows.backfill_dlt[:, k]
         if rows.moderate is not None:
             columns[f"moderate_{grid.level(k)}"] = rows.moderate[:, k].astype(int)
     if rows.calendar is not None:

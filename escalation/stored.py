@@ -41,7 +41,8 @@ def write_simulations(path: Path, simulations: Sequence[Simulation]) -> None:
         )
         for place, result in enumerate(simulation.scenarios):
             clock = result.rows.calendar
-            arrays |= {f"{number}.{place}.{name}": getattr(result.rows, name) for name in _ROWS}
+            there = (name for name in _ROWS if getattr(result.rows, name) is not None)
+            arrays |= {f"{number}.{place}.{name}": getattr(result.rows, name) for name in there}
             if clock is not None:
                 arrays |= {f"{number}.{place}.clock.{name}": getattr(clock, name) for name in _CLOCK}
     text = json.dumps({"format": _FORMAT, "version": __version__, "simulations": about}, ensure_ascii=False)
@@ -76,7 +77,7 @@ def _simulation(held: Mapping[str, Any], number: int, about: dict[str, Any]) -> 
     study: Study = validate(about["study"])
     results = []
     for place, name in enumerate(about["scenarios"]):
-        columns = {each: held[f"{number}.{place}.{each}"] for each in _ROWS}
+        columns = {each: held[key] for each in _ROWS if (key := f"{number}.{place}.{each}") in held}
         ticked = {each: held[f"{number}.{place}.clock.{each}"] for each in _CLOCK} if _clocked(held, number) else None
         rows = TrialRows(**columns, trials=about["trials"], calendar=None if ticked is None else Calendar(**ticked))
         results.append(judged(study, study.scenario(name), rows, about["seed"] or 0))

@@ -90,6 +90,19 @@ def _print_next(console: Console, form: dict[str, Any]) -> None:
         console.print(Text(f"Next assignment: {when}"))
         for reason in following["reasons"]:
             console.print(Text(f"  {reason}"))
+    beside = form.get("backfill")
+    if beside is not None:
+        levels = ", ".join(beside["open"])
+        console.print(Text(f"Open for backfill: {f'level {levels}' if levels else 'none'}"))
+        for each in beside["regimens"]:
+            console.print(
+                Text(
+                    f"  level {each['level']}: {each['treated']} treated of at most {each['cap']} with backfill, "
+                    f"{each['responses']} with a response; backfilled {each['evaluable']} evaluable, "
+                    f"{each['dlts']} with a DLT, {each['pending']} pending",
+                    style="dim",
+                )
+            )
     console.print(Text(f"The design says now: {advice['text']}"))
     for reason in advice["reasons"]:
         console.print(Text(f"  {reason['line']}", style="dim"))

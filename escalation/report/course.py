@@ -17,6 +17,7 @@ from escalation.report.wording import where_to
 from escalation.results import TrialRows
 from escalation.study import Study
 from escalation.trial import (
+    Backfilled,
     Decided,
     DltObserved,
     Enrolled,
@@ -25,6 +26,7 @@ from escalation.trial import (
     Infused,
     ModerateObserved,
     NotEvaluable,
+    Responded,
     TrialState,
     WindowCompleted,
 )
@@ -84,7 +86,7 @@ class SimulatedTrial:
         """The events that are told together: an enrolment with its first infusion, every other by itself."""
         told: list[tuple[Event, ...]] = []
         for event in self.course.events:
-            if told and isinstance(event, Infused) and isinstance(told[-1][-1], Enrolled):
+            if told and isinstance(event, Infused) and isinstance(told[-1][-1], Enrolled | Backfilled):
                 told[-1] = (*told[-1], event)
             else:
                 told.append((event,))
@@ -104,7 +106,7 @@ class SimulatedTrial:
     @cached_property
     def _numbers(self) -> dict[int, str]:
         """Participants by the order of their first infusion; arrivals who were not enrolled have no number."""
-        enrolled = [event.participant for event in self.course.events if isinstance(event, Enrolled)]
+        enrolled = [event.participant for event in self.course.events if isinstance(event, Enrolled | Backfilled)]
         return {participant: str(number) for number, participant in enumerate(enrolled, 1)}
 
     def at(self, step: int) -> Moment:
@@ -130,7 +132,7 @@ class SimulatedTrial:
         )
 
     def _followed(self, before: Followed | None, event: Event, state: TrialState) -> Followed:
-        if isinstance(event, Enrolled):
+        if isinstance(event, Enrolled | Backfilled):
             return Followed(
                 self._numbers[event.participant],
                 self.grid.level(event.regimen),
@@ -139,11 +141,12 @@ class SimulatedTrial:
                 (),
                 event.day + self.engine.ends[event.regimen],
                 "pending",
+                backfill=isinstance(event, Backfilled),
             )
         assert before is not None
         if isinstance(event, Infused):
             return replace(before, infusions=(*before.infusions, event.day))
-        if isinstance(event, ModerateObserved):
+        if isinstance(event, Responded | ModerateObserved):
             return before
         if isinstance(event, DltObserved):
             return replace(before, outcome="dlt", outcome_day=event.day)
@@ -175,6 +178,10 @@ class SimulatedTrial:
         who = f"Participant {self._numbers[event.participant]}"
         if isinstance(event, Enrolled):
             return f"{who} is enrolled and has the first infusion: {self.grid.describe(event.regimen)}."
+        if isinstance(event, Backfilled):
+            return f"{who} is backfilled and has the first infusion: {self.grid.describe(event.regimen)}."
+        if isinstance(event, Responded):
+            return f"{who} has a response."
         if isinstance(event, Infused):
             planned = len(self.grid.schedule(self.course.state.participants[event.participant].regimen))
             return f"{who} has an infusion, the {_ordinal(event.number)} of {planned}."

@@ -181,6 +181,7 @@ def _scenario(result: ScenarioResult, simulation: Simulation, figure: _Figures |
             "mtd": bool(c.true_mtd[k]),
             "selection": cell(c.selection, c.selection_mcse, k, 4),
             "patients": cell(c.patients, c.patients_mcse, k, 3),
+            "backfilled": "" if c.backfill is None else cell(c.backfill, c.backfill_mcse, k, 3),
             "dlts": cell(c.dlts, c.dlts_mcse, k, 3),
         }
         for k in range(grid.size)
@@ -196,6 +197,7 @@ def _scenario(result: ScenarioResult, simulation: Simulation, figure: _Figures |
         "name": result.name,
         "description": study.scenario(result.name).description,
         "regimens": regimens,
+        "backfill": c.backfill is not None,
         "none": number(c.no_selection),
         "groups": merged,
         "wide": RIGHT,

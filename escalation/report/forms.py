@@ -106,6 +106,7 @@ def scenario_form(result: ScenarioResult, grid: RegimenGrid) -> dict[str, Any]:
         "duration_days": None if c.duration_days is None else _distribution(c.duration_days),
         "stop_reasons": _value(c.stop_reasons),
         "calendar": _value(c.calendar) or None,
+        **({} if c.backfill is None else {"backfilled": grid.matrix(c.backfill)}),
         "true_mtd": grid.matrix(c.true_mtd),
         "measures": _value(c.measures),
         "response": None if result.response is None else _value(result.response),
@@ -126,6 +127,7 @@ def _mcse(c: Characteristics, grid: RegimenGrid) -> dict[str, Any]:
         "no_selection": c.no_selection.mcse,
         "patients": grid.matrix(c.patients_mcse),
         "dlts": grid.matrix(c.dlts_mcse),
+        **({} if c.backfill_mcse is None else {"backfilled": grid.matrix(c.backfill_mcse)}),
         "total_patients": _distribution_error(c.total_patients),
         "total_dlts": _distribution_error(c.total_dlts),
         "expansion": None if c.expansion is None else _errors(c.expansion),
@@ -215,7 +217,7 @@ def _expansion(rule: Rule, replayed: Replay) -> dict[str, Any] | None:
 
 def _estimates(study: Study, replayed: Replay) -> dict[str, Any] | None:
     """What a design that estimates says about the DLT probabilities, one number for every regimen."""
-    found = study.protocol.rule.design.estimates(replayed.state.tally())
+    found = study.protocol.rule.design.estimates(study.protocol.rule.counted(replayed.state.tally()))
     if found is None:
         return None
     return {

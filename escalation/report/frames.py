@@ -63,6 +63,7 @@ def simulation_frames(simulation: Simulation) -> dict[str, pd.DataFrame]:
                 ("selection", c.selection, c.selection_mcse),
                 ("patients", c.patients, c.patients_mcse),
                 ("dlts", c.dlts, c.dlts_mcse),
+                *((("backfilled", c.backfill, c.backfill_mcse),) if c.backfill is not None else ()),
             ):
                 row[name] = float(values[k])
                 row[f"{name}_mcse"] = "exact" if errors is None else float(errors[k])

@@ -78,8 +78,7 @@ def lines(c: Characteristics, rule: Rule) -> Iterator[Line]:
         if key in c.measures:
             yield Line(RIGHT, key, name, definition, c.measures[key], 4)
     yield Line(RIGHT, "no_selection", "Selects none", "share of trials without any selection", c.no_selection, 4)
-    stages = "both stages" if c.expansion else "escalation"
-    yield from _spread(SIZE, "total_patients", f"Evaluable participants ({stages})", c.total_patients)
+    yield from _spread(SIZE, "total_patients", f"Evaluable participants ({c.stages})", c.total_patients)
     yield from _spread(SIZE, "total_dlts", "Participants with a DLT", c.total_dlts)
     for key, (name, definition, digits) in EXPANSION.items():
         if c.expansion:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from escalation.protocol import Protocol
 from escalation.regimens import RegimenGrid
 from escalation.report.tables import mtd_rule
-from escalation.scenario import FixedAccrual, ListedAccrual, Scenario
+from escalation.scenario import FixedAccrual, ListedAccrual, Scenario, UniformAccrual
 from escalation.study import Study
 from escalation.truth import HazardTruth
 
@@ -67,7 +67,9 @@ def _sentence(step: str) -> str:
 
 
 def _when(protocol: Protocol) -> str:
-    if protocol.escalate_when == "windows_complete":
+    if protocol.escalate_when == "all_windows_complete":
+        line = "No decision is taken before every window of escalation is complete."
+    elif protocol.escalate_when == "windows_complete":
         line = "The next cohort waits until every window is complete; going down or stopping waits for certainty only."
     else:
         line = "As soon as no outcome still open can change the decision."
@@ -113,8 +115,11 @@ def scenario_sentences(scenario: Scenario) -> list[tuple[str, str]]:
     limits = [f"at most {held.most_waiting} waiting" if held.most_waiting is not None else ""]
     limits += [f"leaving after {days(held.patience_days)}" if held.patience_days is not None else ""]
     listed = "".join(f", {limit}" for limit in limits if limit and held.policy == "wait")
+    assessed = "the last day of the DLT window" if scenario.response_day is None else f"day {scenario.response_day}"
+    rows = " / ".join(" ".join(f"{p:g}" for p in row) for row in scenario.responses or ())
     return [
         ("Onset of a DLT", onset),
+        *([("Response", f"Probability by regimen {rows}, observed on {assessed}.")] if rows else []),
         ("Accrual", _accrual(scenario)),
         ("While accrual is suspended", f"Those who come {queue}{listed}."),
         ("Screening failure", f"{100 * scenario.screen_failure:g} %"),
@@ -129,6 +134,8 @@ def _accrual(scenario: Scenario) -> str:
         return f"{len(law.days)} candidates on listed days."
     if isinstance(law, FixedAccrual):
         return f"One candidate every {law.gap_days:g} days."
+    if isinstance(law, UniformAccrual):
+        return f"Days between two candidates uniform from 0 to {2 * law.mean_gap_days:g}."
     return f"Candidates at random (Poisson), one every {law.mean_gap_days:g} days on average."
 
 

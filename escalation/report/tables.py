@@ -13,6 +13,7 @@ from rich.tree import Tree
 
 from escalation import __version__
 from escalation.advice import Advice
+from escalation.backfill_proof import WHAT
 from escalation.characteristics import MEASURES, Characteristics, Distribution, Estimate
 from escalation.compare import ComparedScenario, Comparison
 from escalation.design import DecisionTable, Estimates
@@ -104,7 +105,8 @@ def _scenario(result: ScenarioResult, study: Study, trials: int | None) -> Itera
 def _regimen_table(c: Characteristics, grid: RegimenGrid, truth: np.ndarray) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("regimen")
-    for name in ("true DLT", "selected", "patients", "DLTs"):
+    backfilled = ("backfilled",) if c.backfill is not None else ()
+    for name in ("true DLT", "selected", "patients", *backfilled, "DLTs"):
         table.add_column(name, justify="right")
 
     def cell(values: np.ndarray, errors: np.ndarray | None, k: int, digits: int) -> str:
@@ -117,6 +119,7 @@ def _regimen_table(c: Characteristics, grid: RegimenGrid, truth: np.ndarray) -> 
             f"{truth[k]:.4g}",
             cell(c.selection, c.selection_mcse, k, 4),
             cell(c.patients, c.patients_mcse, k, 3),
+            *(() if c.backfill is None else (cell(c.backfill, c.backfill_mcse, k, 3),)),
             cell(c.dlts, c.dlts_mcse, k, 3),
         )
     table.add_row("none", "", number(c.no_selection, 4), "", "")
@@ -153,8 +156,7 @@ def _summary(c: Characteristics, study: Study) -> Table:
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column("what", style="cyan")
     table.add_column("value", overflow="fold")
-    stages = "escalation and expansion" if c.expansion else "escalation"
-    table.add_row(f"participants ({stages})", _spread(c.total_patients))
+    table.add_row(f"participants ({c.stages})", _spread(c.total_patients))
     table.add_row("participants with a DLT", _spread(c.total_dlts))
     if c.expansion:
         table.add_row(
@@ -233,10 +235,14 @@ def print_decision(console: Console, study: Study, replayed: Replay, advice: Adv
     if state.expansion_n or state.expansion_pending:
         stage = (state.expansion_n, state.expansion_dlt, *(("",) if graded else ()), state.expansion_pending)
         table.add_row("expansion stage, at the selected regimen", *map(str, stage))
+    for k in range(grid.size):
+        if state.backfill_n[k] or state.backfill_pending[k]:
+            counts = (state.backfill_n[k], state.backfill_dlt[k], *(("",) if graded else ()), state.backfill_pending[k])
+            table.add_row(f"backfilled: {grid.describe(k)}", *map(str, counts))
     if table.row_count:
         console.print()
         console.print(table)
-    found = rule.design.estimates(state.tally())
+    found = rule.design.estimates(rule.counted(state.tally()))
     if found is not None:
         console.print()
         console.print(_estimates(found, grid))
@@ -306,6 +312,8 @@ def print_proof(console: Console, study: Study, proof: Proof) -> None:
     console.print(f"\n{proof.states:,} reachable decision states checked, every one.\n")
     if study.protocol.rule.design.needs_clock:
         console.print("Only states in which every window is complete; this design also decides with windows open.\n")
+    if study.protocol.backfill is not None:
+        console.print(f"Escalation alone, and each of its states with {WHAT}.\n")
     for verdict in proof.verdicts:
         mark = Text("holds  ", style="green") if verdict.holds else Text("BROKEN ", style="bold red")
         console.print(Text.assemble(mark, verdict.statement))

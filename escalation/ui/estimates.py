@@ -14,7 +14,7 @@ from escalation.ui import blocks
 def estimate_chart(study: Study, state: TrialState) -> None:
     """The estimated curve with its intervals, for designs that estimate and regimens in a row."""
     rule = study.protocol.rule
-    found = rule.design.estimates(state.tally())
+    found = rule.design.estimates(rule.counted(state.tally()))
     if found is None or rule.grid.axis == "grid" or not np.isfinite(found.curve).any():
         return
     counted = [f"{rule.grid.level(k)}: {state.dlt[k]} of {state.n[k]}" for k in range(rule.grid.size) if state.n[k]]

@@ -162,12 +162,14 @@ def _tables(study: Study, result: ScenarioResult) -> None:
                 f"{result.truth[k]:.4g}",
                 cell(c.selection, c.selection_mcse, k, 4),
                 cell(c.patients, c.patients_mcse, k, 3),
+                *(() if c.backfill is None else (cell(c.backfill, c.backfill_mcse, k, 3),)),
                 cell(c.dlts, c.dlts_mcse, k, 3),
             )
             for k in range(grid.size)
         ]
-        rows.append(("none", "", number(c.no_selection), "", ""))
-        blocks.table(("regimen", "true DLT", "selected", "participants", "with a DLT"), rows)
+        backfilled = () if c.backfill is None else ("of them backfilled",)
+        rows.append(("none", "", number(c.no_selection), *("" for _ in backfilled), "", ""))
+        blocks.table(("regimen", "true DLT", "selected", "participants", *backfilled, "with a DLT"), rows)
     listed = sorted(lines(c, rule), key=lambda line: _ORDER.index(line.group))
     for group, found in groupby(listed, key=lambda line: line.group):
         with st.expander(group, expanded=group == ENDED):

@@ -37,6 +37,8 @@ class Followed:
         Last day of the DLT window.
     outcome, outcome_day
         What became of the participant, and the day it was known; None while pending.
+    backfill
+        Whether the participant was backfilled.
     """
 
     participant: str
@@ -47,6 +49,7 @@ class Followed:
     window_end: int
     outcome: Outcome
     outcome_day: int | None = None
+    backfill: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +171,8 @@ def _lanes(
             {
                 "participant": each.participant,
                 "level": each.regimen,
-                "cohort": each.cohort,
+                "mark": f"{each.regimen} backfill" if each.backfill else each.regimen,
+                "stage": "backfill" if each.backfill else f"cohort {each.cohort}",
                 "what": OUTCOMES[each.outcome][0],
                 "from": each.first,
                 "to": max(until, each.first),
@@ -183,7 +187,7 @@ def _lanes(
     tooltip = [
         "participant:N",
         alt.Tooltip("level:N", title="level"),
-        "cohort:Q",
+        "stage:N",
         alt.Tooltip("what:N", title="outcome"),
         alt.Tooltip("from:Q", title="first infusion"),
         alt.Tooltip("end:Q", title="last day of the window"),
@@ -193,7 +197,7 @@ def _lanes(
     layers = [
         planned.encode(x=x, x2="end:Q", y=y, tooltip=tooltip),
         followed.encode(x=x, x2="to:Q", y=y, color=colour, tooltip=tooltip),
-        alt.Chart(lanes).mark_text(align="left", dx=6, fontSize=11, color=INK).encode(x="end:Q", y=y, text="level:N"),
+        alt.Chart(lanes).mark_text(align="left", dx=6, fontSize=11, color=INK).encode(x="end:Q", y=y, text="mark:N"),
     ]
     if given:
         ticks = alt.Chart(pd.DataFrame(given)).mark_tick(color=INK, thickness=2, size=13, orient="vertical")
@@ -255,7 +259,7 @@ def cohort_steps(
             "number": number[each.participant],
             "participant": each.participant,
             "level": each.regimen,
-            "cohort": each.cohort,
+            "stage": "backfill" if each.backfill else f"cohort {each.cohort}",
             "outcome": OUTCOMES[each.outcome][0],
         }
         for each in people
@@ -268,7 +272,7 @@ def cohort_steps(
         axis=alt.Axis(format="d", tickMinStep=1, grid=False),
     )
     y = alt.Y("level:N", title="level", sort=list(reversed(levels)), scale=alt.Scale(domain=list(reversed(levels))))
-    frame = pd.DataFrame(rows, columns=["number", "participant", "level", "cohort", "outcome"])
+    frame = pd.DataFrame(rows, columns=["number", "participant", "level", "stage", "outcome"])
     graded = any(each.outcome == "moderate" for each in people)
     known = [OUTCOMES[kind] for kind in OUTCOMES if kind != "moderate" or graded]
     words = [word for word, _, _ in known]
@@ -286,7 +290,7 @@ def cohort_steps(
     layers: list[alt.Chart] = [
         *_steps(frame, y),
         base.mark_point(filled=True, size=150, opacity=1).encode(
-            x=x, y=y, color=colour, shape=shape, tooltip=["participant:N", "level:N", "cohort:Q", "outcome:N"]
+            x=x, y=y, color=colour, shape=shape, tooltip=["participant:N", "level:N", "stage:N", "outcome:N"]
         ),
     ]
     said = []
