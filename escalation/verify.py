@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from escalation import backfill_proof
 from escalation.branching import Branches, Front, branch, decide, onward
 from escalation.decision import Decisions, moves
 from escalation.design import SafetyProperty
@@ -229,6 +230,9 @@ def verify(rule: Rule, *, budget: int | None = None, progress: Progress | None =
                 rows = np.flatnonzero(predicate(view))
                 if rows.size:
                     broken[name] = _path(steps, int(row[rows[0]]), rule)
+        if rule.backfill is not None:
+            for name, (at, what) in backfill_proof.breaks(rule, branches.tally).items():
+                broken.setdefault(name, f"{_path(steps, at, rule)}; {what}")
         front, origin = onward(branches, decisions)
         if not front.rows:
             ends = True
@@ -238,6 +242,11 @@ def verify(rule: Rule, *, budget: int | None = None, progress: Progress | None =
         recent_dlt = np.where(moved, 0, seen_dlt[origin]).astype(np.int32)
         front, origin, recent_n, recent_dlt = _merge_fronts(front, origin, recent_n, recent_dlt)
     verdicts = [Verdict(name, statement, name not in broken, broken.get(name)) for name, statement, _ in checks]
+    if rule.backfill is not None:
+        verdicts += [
+            Verdict(name, statement, name not in broken, broken.get(name))
+            for name, statement in backfill_proof.STATEMENTS
+        ]
     unended = None if ends else _path(steps, int(origin[0]), rule)
     verdicts.append(Verdict("always_ends", "the trial always ends", ends, unended))
     return Proof(states, tuple(verdicts), draws)
