@@ -191,14 +191,19 @@ def evaluate(
 def assign(
     trial: TrialArgument,
     participant: ParticipantArgument,
+    backfill: Annotated[
+        bool, typer.Option("--backfill", help="Assign below the open cohort, to the regimen open for backfill.")
+    ] = False,
     expected_version: VersionOption = None,
     key: KeyOption = None,
     database: DatabaseOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Assign a participant to the open regimen, in the role that follows from the cohort."""
+    """Assign a participant to the open regimen, in the role that follows from the cohort, or backfill one."""
     with signed_in(database) as (conduct, token):
-        receipt = conduct.assign(token, trial, participant, expected_version=expected_version, key=key)
+        receipt = conduct.assign(
+            token, trial, participant, backfill=backfill, expected_version=expected_version, key=key
+        )
         grid, made = conduct.state(token, trial).in_force().protocol.grid, receipt.entries[-1].payload
         from escalation.regimens import Regimen
 

@@ -51,6 +51,7 @@ RECORDS: dict[str, tuple[str, str]] = {
     "laboratory": ("Laboratory", "A laboratory value with its unit and sampling time."),
     "transfusion": ("Transfusion", "A transfusion."),
     "visit": ("Visit", "A visit done (--done-on) or missed (--missed-because)."),
+    "response": ("ResponseRecorded", "A response is observed, by which criteria and assessed by whom."),
     "deviation": ("Deviation", "A departure from the protocol, with its category."),
     "circulate": ("Circulated", "Who was told of a decision, and when."),
     "query raise": ("QueryRaised", "Ask about a recorded value; critical queries hold back a complete snapshot."),
@@ -90,6 +91,8 @@ _HELP = {
     "to": "Who was told, for instance pharmacy; may be repeated.",
     "units": "Units given.",
     "visit": "Name of the visit.",
+    "criteria": "The response criteria that are met.",
+    "assessor": "Who assessed the response.",
 }
 """Help by field; where there is none the field's name says it."""
 

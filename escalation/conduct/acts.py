@@ -28,6 +28,7 @@ NEEDED: dict[type[r.Record], Permission] = {
     r.Laboratory: Permission.RECORD_LABORATORY,
     r.Transfusion: Permission.RECORD_LABORATORY,
     r.Visit: Permission.RECORD_VISIT,
+    r.ResponseRecorded: Permission.RECORD_VISIT,
     r.Deviation: Permission.RECORD_DEVIATION,
     r.QueryRaised: Permission.RAISE_QUERY,
     r.QueryAnswered: Permission.ANSWER_QUERY,

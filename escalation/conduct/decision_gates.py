@@ -103,7 +103,7 @@ def limits(state: ConductState, record: r.CommitteeRecorded, advice: dict[str, A
         yield "the trial has ended; it cannot be continued by a decision"
         return
     grid, here = trial.rule.grid, trial.regimen
-    closed = trial.rule.design.eliminated(trial.tally())[0]
+    closed = trial.rule.design.eliminated(trial.rule.counted(trial.tally()))[0]
     for level in record.selected:
         chosen = grid.index(Regimen(level.dose, level.frequency))
         if not trial.n[chosen] and level.model_dump() not in advice.get("selected", []):
@@ -134,8 +134,12 @@ def limits(state: ConductState, record: r.CommitteeRecorded, advice: dict[str, A
     if most is not None and total + record.size > most:
         yield f"{total} evaluable participants and {record.size} more exceed the maximum of {most}"
     if record.action == Action.ESCALATE.word and any(trial.pending):
-        pending = [code for code, each in state.outcomes().items() if each["outcome"] == "pending"]
-        if state.in_force().protocol.escalate_when == "windows_complete":
+        pending = [
+            code
+            for code, each in state.outcomes().items()
+            if each["outcome"] == "pending" and each["stage"] != "backfill"
+        ]
+        if state.in_force().protocol.escalate_when != "certain":
             yield f"{', '.join(pending)} is still in the DLT window; this protocol escalates on complete windows only"
 
 

@@ -39,7 +39,7 @@ def advise(state: ConductState, on: date | None = None) -> Advice:
     Designs that read follow-up times see open windows followed up to a date, that of the last entry when None.
     """
     protocol = state.in_force().protocol
-    advisor = Advisor(protocol.rule, windows_complete=protocol.escalate_when == "windows_complete")
+    advisor = Advisor.of(protocol.rule, protocol.escalate_when)
     return advisor.advise(state.trial_state(on))
 
 

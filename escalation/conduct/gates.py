@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
-from escalation.conduct import decision_gates, treatment_gates
+from escalation.conduct import backfilling, decision_gates, treatment_gates
 from escalation.conduct import records as r
 from escalation.conduct.criteria import load_criteria
 from escalation.conduct.state import ConductState, Person
@@ -108,6 +108,7 @@ _AFTER_CLOSING = (
     r.Laboratory,
     r.Transfusion,
     r.Visit,
+    r.ResponseRecorded,
     r.LeftStudy,
 )
 """Safety follow-up and questions go on after a trial is closed to treatment."""
@@ -180,7 +181,11 @@ def _assignment(state: ConductState, record: r.Assigned, now: datetime) -> Refus
         yield f"participant {person.code} has left ({person.left.how.replace('_', ' ')})"
     if person.discontinued:
         yield f"treatment of participant {person.code} has ended ({person.discontinued})"
-    yield from places(state, now)
+    held = [*places(state, now)]
+    if record.stage == "backfill":
+        yield from backfilling.assignment(state, record, held, now)
+        return
+    yield from held
     trial = state.trial_state()
     grid = trial.rule.grid
     asked = Regimen(record.regimen.dose, record.regimen.frequency)
@@ -217,6 +222,7 @@ def places(state: ConductState, now: datetime) -> Refusals:
         if p.assigned is not None
         and p.outcome == "untreated"
         and p.left is None
+        and p.assigned.stage != "backfill"
         and _level(p) == trial.rule.grid.regimen(trial.regimen)
     ]
     if waiting:
@@ -268,6 +274,7 @@ _GATES: dict[type[r.Record], tuple[Callable[[ConductState, Any, datetime], Refus
     r.NotEvaluable: (treatment_gates.exclusion,),
     r.Discontinued: (treatment_gates.discontinuation,),
     r.Visit: (treatment_gates.visit,),
+    r.ResponseRecorded: (backfilling.response,),
     r.LeftStudy: (treatment_gates.departure_of_participant,),
     r.QueryRaised: (_query_new,),
     r.QueryAnswered: (_query_open,),

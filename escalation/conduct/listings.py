@@ -241,6 +241,18 @@ def _visits(book: Book, at: datetime) -> Iterator[Row]:
         } | _by(entry)
 
 
+def _responses(book: Book, at: datetime) -> Iterator[Row]:
+    for entry, record in book.all_of(r.ResponseRecorded):
+        first = book.state.people[record.participant].first_infusion
+        yield {
+            "participant": record.participant,
+            "on": _day(record.on),
+            "day": (record.on - book.local_day(first)).days if first else None,
+            "criteria": record.criteria,
+            "assessor": record.assessor,
+        } | _by(entry)
+
+
 def _deviations(book: Book, at: datetime) -> Iterator[Row]:
     for entry, record in book.all_of(r.Deviation):
         row = {"participant": record.participant, "category": record.category, "description": record.description}
@@ -362,6 +374,7 @@ LISTINGS: Final[dict[str, tuple[str, Any]]] = {
     "laboratory": (f"participant analyte value unit sampled {_BY}", _laboratory),
     "transfusions": (f"participant product units given {_BY}", _transfusions),
     "visits": (f"participant visit done_on day missed_because {_BY}", _visits),
+    "responses": (f"participant on day criteria assessor {_BY}", _responses),
     "deviations": (f"participant category description {_BY}", _deviations),
     "queries": (f"query participant about_entry critical status question answers closings {_BY}", _queries),
     "decisions": (

@@ -62,6 +62,7 @@ class Person:
     window_last: date | None = None
     infusions_needed: float = 0.0
     visits: dict[str, r.Visit] = field(default_factory=dict)
+    response: r.ResponseRecorded | None = None
 
     @property
     def first_infusion(self) -> datetime | None:

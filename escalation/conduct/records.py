@@ -26,7 +26,7 @@ Note = Annotated[str, StringConstraints(max_length=4000), AfterValidator(_plain)
 PartialDate = Annotated[str, StringConstraints(pattern=r"^(\d{4}(-\d{2}(-\d{2})?)?|unknown)$")]
 """A date as precise as it is known: year, month, day, or ``unknown``."""
 
-Role = Literal["sentinel", "regular", "replacement", "expansion"]
+Role = Literal["sentinel", "regular", "replacement", "expansion", "backfill"]
 Attribution = Literal["unrelated", "unlikely", "possible", "probable", "definite"]
 
 
@@ -142,13 +142,13 @@ class ScreenFailed(Record):
 
 
 class Assigned(Record):
-    """A participant is assigned to the open regimen, in a role and a place of the open cohort."""
+    """A participant is assigned to the open regimen, in a role and a place of the open cohort, or is backfilled."""
 
     type: Literal["assigned"] = "assigned"
     participant: SubjectCode
     regimen: RegimenLevel
     role: Role
-    stage: Literal["escalation", "expansion"]
+    stage: Literal["escalation", "expansion", "backfill"]
     replaces: SubjectCode | None = None
 
 
@@ -300,6 +300,16 @@ class Visit(Record):
     missed_because: Note = ""
 
 
+class ResponseRecorded(Record):
+    """A response is observed: by which criteria, assessed by whom."""
+
+    type: Literal["response_recorded"] = "response_recorded"
+    participant: SubjectCode
+    on: date
+    criteria: Text
+    assessor: Text
+
+
 class Deviation(Record):
     """A departure from the protocol, with its category."""
 
@@ -428,6 +438,7 @@ AnyRecord = Annotated[
     | Laboratory
     | Transfusion
     | Visit
+    | ResponseRecorded
     | Deviation
     | QueryRaised
     | QueryAnswered

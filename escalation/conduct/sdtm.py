@@ -258,6 +258,13 @@ class _Export(TrialDesign):
             row |= {"SVREASOC": record.missed_because or None, "SVSTDTC": when, "SVENDTC": when}
             yield {"USUBJID": self.subject(record.participant), **row, "SVSTDY": day, "SVENDY": day}
 
+    def rs(self) -> Iterator[Row]:
+        for _, record in self.book.all_of(r.ResponseRecorded):
+            when = record.on.isoformat()
+            row = {"RSTESTCD": "OVRLRESP", "RSTEST": "Overall Response", "RSCAT": record.criteria}
+            row |= {"RSORRES": "RESPONSE", "RSSTRESC": "RESPONSE", "RSEVAL": record.assessor, "RSDTC": when}
+            yield {"USUBJID": self.subject(record.participant), **row, "RSDY": self.day(record.participant, when)}
+
     def dv(self) -> Iterator[Row]:
         for entry, record in self.book.all_of(r.Deviation):
             if record.participant is not None:

@@ -16,6 +16,7 @@ from escalation.conduct import canonical, gates
 from escalation.conduct import records as r
 from escalation.conduct.accounts import Accounts, Signature, User, sign
 from escalation.conduct.acts import NEEDED, READING, must_be_plain
+from escalation.conduct.backfilling import next_backfill
 from escalation.conduct.corrections import ConductError as ConductError
 from escalation.conduct.corrections import correction
 from escalation.conduct.decisions import advice_form, gaps
@@ -303,16 +304,27 @@ class Conduct:
         return self._gated(trial, record, user, expected=expected_version, key=key)
 
     def assign(
-        self, token: str, trial: str, participant: str, *, expected_version: int | None = None, key: str | None = None
+        self,
+        token: str,
+        trial: str,
+        participant: str,
+        *,
+        backfill: bool = False,
+        expected_version: int | None = None,
+        key: str | None = None,
     ) -> Receipt:
-        """Assign a participant to the open regimen, in the role that follows from the cohort."""
+        """Assign a participant to the open regimen, in the role that follows from the cohort.
+
+        With ``backfill`` the participant goes to the regimen open for backfill that is filled first.
+        """
         user, _ = self.authorise(token, trial, Permission.ENROL)
         if first := self._first(trial, "assigned", user, key, participant=participant):
             return first
         state = self._state(trial)
-        record = next_assignment(state, participant)
+        record = next_backfill(state, participant) if backfill else next_assignment(state, participant)
         if record is None:
-            raise gates.GateRefused("assigned", ("no regimen is open (G1)",))
+            where = "for backfill " if backfill else ""
+            raise gates.GateRefused("assigned", (f"no regimen is open {where}(G1)",))
         expected = state.version if expected_version is None else expected_version
         return self._gated(trial, record, user, expected=expected, key=key)
 
@@ -390,6 +402,9 @@ class Conduct:
             "stage": trial_state.stage,
             "expansion": [trial_state.expansion_n, trial_state.expansion_dlt, trial_state.expansion_pending],
         }
+        if trial_state.rule.backfill is not None:
+            beside = (trial_state.backfill_n, trial_state.backfill_dlt, trial_state.backfill_pending)
+            data |= {"backfill": [list(each) for each in beside], "responses": list(trial_state.responses)}
         record = r.SnapshotTaken(
             as_of=state.version, data=data, data_hash=canonical.digest(data), gaps=tuple(gaps(state))
         )

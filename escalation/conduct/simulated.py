@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Final
+from typing import Final, Literal
 
 from escalation.calendar import Course
 from escalation.conduct import records as r
 from escalation.conduct.state import proposal_hash
 from escalation.protocol import Protocol
 from escalation.trial import (
+    Backfilled,
     Decided,
     DltObserved,
     Enrolled,
     Infused,
     ModerateObserved,
     NotEvaluable,
+    Responded,
     WindowCompleted,
 )
 
@@ -86,7 +88,7 @@ class _Replayed:
         self.reach(recorded + day - simulated)
         return recorded + day - simulated
 
-    def enrolled(self, event: Enrolled) -> None:
+    def enrolled(self, event: Enrolled | Backfilled) -> None:
         self.of_trial(event.day)
         self.starts[event.participant], self.given[event.participant] = (event.day, self.today), set()
         code, regimen = self.code(event.participant), self.protocol.grid.regimen(event.regimen)
@@ -95,6 +97,9 @@ class _Replayed:
         role: r.Role = "regular" if event.regimen in self.treated else "sentinel"
         lost = min((who for who in self.lost if people[who].regimen == event.regimen), default=None)
         role = "expansion" if expands else role if lost is None else "replacement"
+        stage: Literal["escalation", "expansion", "backfill"] = "expansion" if expands else "escalation"
+        if isinstance(event, Backfilled):
+            role = stage = "backfill"
         self.treated.add(event.regimen)
         self.add(r.Screened(participant=code))
         consented = self.moment(self.today)
@@ -105,7 +110,7 @@ class _Replayed:
                 participant=code,
                 regimen=r.RegimenLevel(dose=regimen.dose, frequency=regimen.frequency),
                 role=role,
-                stage="expansion" if expands else "escalation",
+                stage=stage,
                 replaces=self.code(lost) if role == "replacement" and lost is not None else None,
             )
         )
@@ -146,6 +151,10 @@ class _Replayed:
                 code = self.code(participant)
                 self.add(r.InfusionRecorded(participant=code, number=number, given=False, interruption=why))
 
+    def responded(self, event: Responded) -> None:
+        day, code = self.of_person(event.participant, event.day), self.code(event.participant)
+        self.add(r.ResponseRecorded(participant=code, on=self.date(day), criteria="simulated", assessor="simulation"))
+
     def moderate(self, event: ModerateObserved) -> None:
         day, code = self.of_person(event.participant, event.day), self.code(event.participant)
         self.missed(event.participant, event.day)
@@ -159,7 +168,8 @@ class _Replayed:
             self.add(r.WindowCompleted(participant=code, on=self.date(day + 1)))
         elif isinstance(event, NotEvaluable):
             self.add(r.NotEvaluable(participant=code, cause=event.cause))
-            self.lost |= {event.participant} if self.protocol.evaluability.replace else set()
+            backfilled = self.course.state.participants[event.participant].stage == "backfill"
+            self.lost |= {event.participant} if self.protocol.evaluability.replace and not backfilled else set()
         else:
             for record in _toxicity(code, self.date(day)):
                 self.add(record)
@@ -184,7 +194,9 @@ def events_of_simulated_trial(
         if isinstance(event, Decided):
             replayed.of_trial(event.day)
             replayed.add(decided=event)
-        elif isinstance(event, Enrolled):
+        elif isinstance(event, Responded):
+            replayed.responded(event)
+        elif isinstance(event, Enrolled | Backfilled):
             replayed.enrolled(event)
         elif isinstance(event, Infused):
             replayed.infused(event)

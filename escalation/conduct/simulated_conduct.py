@@ -112,7 +112,8 @@ class SimulatedConduct:
 
     def _record(self, record: r.Record) -> None:
         if isinstance(record, r.Assigned):
-            entry = self.conduct.assign(self._people.token("ingrid"), self.trial, record.participant).entries[0]
+            token, backfill = self._people.token("ingrid"), record.stage == "backfill"
+            entry = self.conduct.assign(token, self.trial, record.participant, backfill=backfill).entries[0]
             made = r.Assigned.model_validate(entry.payload)
             if made != record:
                 raise DepartureError(f"{record.participant}: simulation assigns {record}, conduct {made}")
@@ -160,7 +161,8 @@ class SimulatedConduct:
         """Compare where both trials stand, and close the trial that has ended."""
         token = self._people.token("ingrid")
         found, simulated = self.conduct.state(token, self.trial).trial_state(), self.course.state
-        for name in ("n", "dlt", "pending", "stage", "regimen", "selected", "expansion_n", "expansion_dlt", "treated"):
+        counts = ("n", "dlt", "pending", "backfill_n", "backfill_dlt", "backfill_pending", "responses", "treated")
+        for name in (*counts, "stage", "regimen", "selected", "expansion_n", "expansion_dlt"):
             if getattr(found, name) != getattr(simulated, name):
                 raise DepartureError(
                     f"at the end {name} is {getattr(simulated, name)} in simulation "

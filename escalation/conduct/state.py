@@ -202,13 +202,16 @@ class ConductState:
         regimen = state.rule.grid.index(level)
         if person.left is not None and person.outcome == "untreated":
             return  # the place was given back before treatment
-        if state.open_places <= 0:
+        backfilled = person.assigned.stage == "backfill"
+        if state.open_places <= 0 and not backfilled:
             state.apply(fold.Extended(0, 1))
         start = person.first_infusion
         moment = start or person.assigned_at
         assert moment is not None
         today = self.day(moment)
-        state.apply(fold.Enrolled(today, number, regimen))
+        state.apply((fold.Backfilled if backfilled else fold.Enrolled)(today, number, regimen))
+        if person.response is not None:
+            state.apply(fold.Responded(max(today, self._since_opening(person.response.on)), number))
         outcome = person.outcome
         if person.moderate is not None and state.rule.reads_grades:
             state.apply(fold.ModerateObserved(max(self._since_opening(person.moderate), today), number))
@@ -409,6 +412,7 @@ _APPLY: dict[type[r.Record], Any] = {
     r.Laboratory: _keep,
     r.Transfusion: _keep,
     r.Visit: lambda s, x, e: s.people[x.participant].visits.update({x.visit: x}),
+    r.ResponseRecorded: _set("response", lambda record: record),
     r.Deviation: _keep,
     r.QueryRaised: _queried,
     r.QueryAnswered: lambda s, x, e: setattr(s.queries[x.query], "status", "answered"),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from escalation.conduct import gates
+from escalation.conduct import backfilling, gates
 from escalation.conduct.decisions import advise
 from escalation.conduct.infusions import infusion_course
 from escalation.conduct.ledger import Head
@@ -44,7 +44,7 @@ def status_form(state: ConductState, trial: str, now: datetime, head: Head) -> d
     awaited = [
         _awaited(state.people[form["participant"]], form, today)
         for form, _ in people
-        if form["outcome"] == "pending" or form["status"] == "assigned"
+        if (form["outcome"] == "pending" or form["status"] == "assigned") and form["role"] != "backfill"
     ]
     places = max(folded.open_places, 0)
     refused = list(gates.places(state, now)) if not state.closed else [f"the trial is closed ({state.closed})"]
@@ -54,6 +54,7 @@ def status_form(state: ConductState, trial: str, now: datetime, head: Head) -> d
     if advice.decides and folded.stage != "closed" and not any(d.effective is None for d in _newest(state)):
         found.append(Task(7, "decision_ripe", "a decision can be taken now: snapshot, recommend, committee"))
     complete = cohort_complete(state, folded, awaited, today)
+    beside = backfilling.form(state)
     return {
         "trial": trial,
         "study": study.id,
@@ -84,6 +85,7 @@ def status_form(state: ConductState, trial: str, now: datetime, head: Head) -> d
             else None,
             "reasons": refused,
         },
+        **({} if beside is None else {"backfill": beside}),
         "recommendation": {
             "action": advice.action.word,
             "decides": advice.decides,

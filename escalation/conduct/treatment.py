@@ -39,7 +39,11 @@ def next_assignment(state: ConductState, participant: str) -> r.Assigned | None:
     lost = [
         p
         for p in state.people.values()
-        if p.outcome == "not_evaluable" and regimen_of(state, p) == trial.regimen and p.code not in replaced
+        if p.outcome == "not_evaluable"
+        and p.assigned is not None
+        and p.assigned.stage != "backfill"
+        and regimen_of(state, p) == trial.regimen
+        and p.code not in replaced
     ]
     if trial.stage == "expansion":
         role: r.Role = "expansion"

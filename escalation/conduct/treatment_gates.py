@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from escalation.conduct import records as r
+from escalation.conduct.backfilling import opened_by
 from escalation.conduct.state import ConductState, Decision, Person
 from escalation.conduct.treatment import dlt_window, infusion_findings, regimen_of
 from escalation.conduct.windows import DateSpan, WindowError
@@ -17,7 +18,9 @@ CLOCK_TOLERANCE = timedelta(minutes=5)
 
 
 def opening_decision(state: ConductState, person: Person) -> Decision | None:
-    """The decision that opened the cohort a participant is assigned to; None for the first cohort of the trial."""
+    """The decision that opened the cohort, or the backfilled regimen, of a participant; None for the first cohort."""
+    if person.assigned is not None and person.assigned.stage == "backfill":
+        return opened_by(state, regimen_of(state, person), person.assigned_seq)
     before = [each for each in state.effective() if (each.effective or 0) < person.assigned_seq]
     return before[-1] if before else None
 

@@ -79,6 +79,26 @@ def _next(form: dict[str, Any]) -> None:
     blocks.cards(shown)
     for reason in following["reasons"]:
         st.markdown(f":material/block: {blocks.plain(reason)}")
+    if "backfill" in form:
+        _backfill(form["backfill"])
+
+
+def _backfill(beside: dict[str, Any]) -> None:
+    """The regimens open for backfill, and who is there."""
+    st.markdown("#### Backfill")
+    levels = ", ".join(beside["open"])
+    st.markdown(f"Open for backfill: **{f'level {levels}' if levels else 'none'}**")
+    st.caption(beside["rule"])
+    if beside["regimens"]:
+        blocks.table(
+            ("level", "treated", "at most with backfill", "responses", "backfilled", "with a DLT", "pending"),
+            [
+                tuple(
+                    str(each[key]) for key in ("level", "treated", "cap", "responses", "evaluable", "dlts", "pending")
+                )
+                for each in beside["regimens"]
+            ],
+        )
 
 
 def _people(form: dict[str, Any]) -> None:

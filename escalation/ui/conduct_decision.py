@@ -209,6 +209,10 @@ def _counts(desk: Desk, data: dict[str, Any]) -> None:
         (grid.describe(k), str(data["n"][k]), str(data["dlt"][k]), str(data["pending"][k])) for k in range(grid.size)
     ]
     blocks.table(("regimen", "evaluable", "with DLT", "pending"), rows)
+    if "backfill" in data:
+        counted = (*data["backfill"], data["responses"])
+        below = [(grid.describe(k), *(str(each[k]) for each in counted)) for k in range(grid.size)]
+        blocks.table(("regimen", "backfilled, evaluable", "with DLT", "pending", "responses, of all"), below)
 
 
 def _show_basis(desk: Desk, recommendation: r.Recommended) -> None:

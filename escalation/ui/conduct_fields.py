@@ -63,6 +63,8 @@ LABELS: Final[dict[str, tuple[str, str]]] = {
     "units": ("Units", ""),
     "given_at": ("Given", ""),
     "visit": ("Visit", "As the schedule names it."),
+    "criteria": ("Criteria met", "The response criteria of the protocol that are met."),
+    "assessor": ("Assessed by", "Who assessed the response."),
     "done_on": ("Done on", "Empty when it was missed."),
     "missed_because": ("Missed because", "Empty when it was done."),
     "category": ("Category", "For instance dosing, visit, consent, eligibility."),

@@ -51,6 +51,7 @@ def followed(state: ConductState) -> list[Followed]:
             Followed(
                 participant=person.code,
                 regimen=grid.level(regimen_of(state, person)),
+                backfill=person.assigned is not None and person.assigned.stage == "backfill",
                 cohort=1 + sum((each.effective or 0) < person.assigned_seq for each in state.effective()),
                 first=state.day(first),
                 infusions=tuple(sorted(state.day(moment) for moment in infusions)),

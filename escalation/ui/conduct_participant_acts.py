@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from escalation.conduct import records as r
 from escalation.conduct.acts import NEEDED
+from escalation.conduct.backfilling import next_backfill, open_regimens
 from escalation.conduct.criteria import load_criteria
 from escalation.conduct.infusions import infusion_course
 from escalation.conduct.roles import Permission
@@ -20,6 +21,7 @@ from escalation.conduct.status import VISITS_KNOWN
 from escalation.conduct.treatment import regimen_of
 from escalation.conduct.units import ANALYTES
 from escalation.conduct.visits import visit_schedule
+from escalation.regimens import Regimen
 from escalation.ui.conduct_acts import Attempt, Values, act
 from escalation.ui.conduct_desk import Desk
 from escalation.ui.conduct_eligibility import eligibility_form
@@ -54,6 +56,7 @@ ACTS: Final[dict[str, Kind]] = {
     "eligibility": Kind("Eligibility", r.EligibilityRecorded, ("verdict", "findings")),
     "trigger": Kind("Condition that starts treatment", r.Triggered, ("description",)),
     "assign": Kind("Assign", r.Assigned, button="Assign"),
+    "backfill": Kind("Backfill", r.Assigned, button="Backfill"),
     "infusion": Kind(
         "Infusion",
         r.InfusionRecorded,
@@ -74,6 +77,7 @@ ACTS: Final[dict[str, Kind]] = {
     "left": Kind("Withdrawal, death, completed", r.LeftStudy, ("how", "on", "cause")),
     "laboratory": Kind("Laboratory value", r.Laboratory, ("analyte", "value", "unit", "sampled_at")),
     "transfusion": Kind("Transfusion", r.Transfusion, ("product", "units", "given_at")),
+    "response": Kind("Response", r.ResponseRecorded, ("on", "criteria", "assessor")),
     "visit": Kind("Visit", r.Visit, ("visit", "done_on", "missed_because")),
     "screen_failure": Kind("Screen failure", r.ScreenFailed, ("description",)),
     "deviation": Kind("Deviation", r.Deviation, ("category", "description")),
@@ -91,7 +95,8 @@ def offered(desk: Desk, person: Person) -> list[str]:
     if person.consent is None:
         return ["consent", "screen_failure", *always]
     if person.assigned is None:
-        first = ["eligibility"] if person.verdict != "eligible" else [*_trigger(desk, person), "assign", "eligibility"]
+        places = ["assign", *(["backfill"] if open_regimens(desk.state) else [])]
+        first = ["eligibility"] if person.verdict != "eligible" else [*_trigger(desk, person), *places, "eligibility"]
         return [*first, "screen_failure", "left", "event", *samples, "consent", *always]
     infusion = [] if _next_infusion(desk, person) is None else ["infusion"]
     if person.first_infusion is None:
@@ -99,7 +104,8 @@ def offered(desk: Desk, person: Person) -> list[str]:
     later = [*infusion, "missed"] if infusion else []
     events = ["event", *(["regrade"] if person.events else []), *(["report"] if _unreported(person) else [])]
     open_window = ["complete", "not_evaluable"] if person.outcome == "pending" else []
-    return [*later, *events, "propose", *open_window, *samples, "discontinue", "left", "consent", *always]
+    response = ["response"] if person.response is None else []
+    return [*later, *events, "propose", *open_window, *response, *samples, "discontinue", "left", "consent", *always]
 
 
 def _trigger(desk: Desk, person: Person) -> list[str]:
@@ -125,8 +131,8 @@ def participant_act(desk: Desk, person: Person, name: str) -> None:
     if name == "eligibility" and desk.state.opened is not None and desk.state.opened.criteria is not None:
         eligibility_form(desk, person, area)
         return
-    if name == "assign":
-        _assignment(desk, person, area)
+    if name in ("assign", "backfill"):
+        _assignment(desk, person, area, backfill=name == "backfill")
         return
     fields = _fields(desk, person, name, kind)
     fixed: dict[str, Any] = {"participant": person.code}
@@ -239,17 +245,28 @@ def _planned(desk: Desk, person: Person, number: int) -> None:
     )
 
 
-def _assignment(desk: Desk, person: Person, area: str) -> None:
+def _assignment(desk: Desk, person: Person, area: str, *, backfill: bool) -> None:
     trial = desk.state.trial_state()
     open_level = "no regimen is open" if trial.stage == "closed" else trial.rule.grid.describe(trial.regimen)
+    line = f"Assign **{person.code}** to the open regimen: **{open_level}**."
+    if backfill:
+        below = next_backfill(desk.state, person.code)
+        level = None if below is None else Regimen(below.regimen.dose, below.regimen.frequency)
+        where = "no regimen is open" if level is None else trial.rule.grid.describe(trial.rule.grid.index(level))
+        line = f"Backfill **{person.code}** at the open regimen below the current one: **{where}**."
 
     def show(key: Callable[[str], str]) -> list[str]:
-        st.markdown(f"Assign **{person.code}** to the open regimen: **{open_level}**.")
+        st.markdown(line)
         return []
 
     def write(values: Values, attempt: Attempt) -> Receipt:
         return desk.conduct.assign(
-            desk.token, desk.trial, person.code, expected_version=attempt.version, key=attempt.key
+            desk.token,
+            desk.trial,
+            person.code,
+            backfill=backfill,
+            expected_version=attempt.version,
+            key=attempt.key,
         )
 
-    act(desk, area, show, write, button="Assign")
+    act(desk, area, show, write, button="Backfill" if backfill else "Assign")

@@ -117,8 +117,8 @@ def safety(form: Form, now: Draft) -> None:
 
 
 def timing(form: Form, now: Draft) -> None:
-    """How far participants are apart, and when decisions are taken."""
-    _of_protocol(form, now, "stagger", "review_lag_days", "escalate_when", "close_cohort_when_certain")
+    """How far participants are apart, when decisions are taken, and who is backfilled meanwhile."""
+    _of_protocol(form, now, "stagger", "review_lag_days", "escalate_when", "close_cohort_when_certain", "backfill")
 
 
 def criteria(form: Form, now: Draft) -> None:

@@ -19,6 +19,8 @@ from escalation.ui.form_kinds import Field, Maybe, Numbers, Rows, fields
 from escalation.ui.parameter_form import Change, Form
 
 _LATER: Final = ("accrual", "held", "screen_failure", "drop_out", "missed_infusion")
+_BACKFILLED: Final = ("responses", "response_day")
+"""Fields of a scenario that only a protocol with backfill asks for."""
 _HAZARD: Final = {"hazard": {"acute": {"a": 0.02}, "delayed": {"a": 0.03}}}
 """A hazard to start from."""
 
@@ -45,7 +47,8 @@ def scenarios(form: Form, now: Draft) -> None:
     _truth(form, now, position, given)
     _moderate(form, now, position, given)
     st.markdown("**Accrual and drop-out** (calendar engine only)")
-    form.model(Scenario, path, given, only=_LATER)
+    backfills = ((now.data or {}).get("protocol") or {}).get("backfill") is not None
+    form.model(Scenario, path, given, only=(*(_BACKFILLED if backfills else ()), *_LATER))
 
 
 def _chosen(form: Form, entries: list[Any]) -> int | None:
