@@ -29,6 +29,7 @@ ONE_REGIMEN = (EXO, PGF, BMF)
 TRIALS = (CART, UCMSC, ITP, *ONE_REGIMEN)
 TEXTBOOKS = (
     "textbook-5-doses",
+    "textbook-bf-boin",
     "textbook-boin",
     "textbook-crm",
     "textbook-frequency",

@@ -120,7 +120,7 @@ surplus: 1
         ("scenarios.0.truth", [0.1, 0.2, -0.1], "between 0 and 1"),
         ("scenarios.0.truth", [0.1, 0.2, 20], "20 in row 1, column 3 is not a probability between 0 and 1"),
         ("scenarios.0.truth", [0.1, 0.2, "x"], "not a probability"),
-        ("scenarios.0.accrual", {"mean_gap_days": 3}, "add law: poisson or fixed or listed"),
+        ("scenarios.0.accrual", {"mean_gap_days": 3}, "add law: poisson or uniform or fixed or listed"),
         ("scenarios.0.drop_out", 1.0, "less than 1"),
         ("scenarios.0.name", "", "at least 1 character"),
         ("schema", 2, "1"),
