@@ -111,6 +111,9 @@ def full() -> dict[str, pd.DataFrame]:
             r.Visit(participant="P1", visit="W1", missed_because="ill"),
             r.Visit(participant="P1", visit="W2", done_on=(FIRST + 14 * day).date()),
             r.Visit(participant="P1", visit="extra", done_on=(FIRST + 15 * day).date()),
+            r.ResponseRecorded(
+                participant="P1", on=(FIRST + 14 * day).date(), criteria="ITP 2019", assessor="central reader"
+            ),
             r.Deviation(participant="P1", category="visit", description="W1 missed"),
             r.Deviation(category="site", description="power cut"),
             r.Screened(participant="P2"),

@@ -234,6 +234,12 @@ PLAIN = {
     r.LeftStudy: {"participant": "P1", "how": "lost", "on": kit.START.date()},
     r.Laboratory: {"participant": "P1", "analyte": "ANC", "value": 1.0, "unit": "10^9/L", "sampled_at": kit.START},
     r.Transfusion: {"participant": "P1", "product": "platelets", "units": 1, "given_at": kit.START},
+    r.ResponseRecorded: {
+        "participant": "P1",
+        "on": kit.START.date(),
+        "criteria": "complete response",
+        "assessor": "reader",
+    },
     r.Visit: {"participant": "P1", "visit": "day 7", "done_on": kit.START.date()},
     r.Deviation: {"category": "x", "description": "x"},
     r.QueryRaised: {"query": "Q1", "question": "x"},
