@@ -215,6 +215,10 @@ def test_table_verify_pathways_compare_and_lists():
     proof = form("verify", "textbook-5-doses")
     assert proof["states"] > 0
     assert all(each["holds"] and each["counterexample"] is None for each in proof["properties"])
+    assert proof["notes"] == []
+    (windows, broken) = form("verify", "textbook-boin", "--design", "tite_boin")["notes"]
+    assert "every window is complete" in windows
+    assert "as published" in broken
     nodes = form("pathways", "textbook-5-doses", "--cohorts", "1")["nodes"]
     assert [node["outcomes"] for node in nodes] == ["", "1NNN", "1NNT", "1NTT", "1TTT"]
     assert sum(node["probability"] for node in nodes if node["depth"] == 1) == pytest.approx(1)

@@ -18,6 +18,7 @@ from escalation.families import planned_test
 from escalation.outcomes import Replay
 from escalation.pathways import Node
 from escalation.regimens import RegimenGrid
+from escalation.report.proof_notes import proof_notes
 from escalation.report.wording import headline, outlook_lines
 from escalation.rule import Rule
 from escalation.simulate import ScenarioResult, Simulation
@@ -287,6 +288,7 @@ def proof_form(study: Study, proof: Proof) -> dict[str, Any]:
                 }
                 for verdict in proof.verdicts
             ],
+            "notes": list(proof_notes(study, proof)),
         }
     )
 

@@ -13,7 +13,6 @@ from rich.tree import Tree
 
 from escalation import __version__
 from escalation.advice import Advice
-from escalation.backfill_proof import WHAT
 from escalation.characteristics import MEASURES, Characteristics, Distribution, Estimate
 from escalation.compare import ComparedScenario, Comparison
 from escalation.design import DecisionTable, Estimates
@@ -21,9 +20,9 @@ from escalation.outcomes import Replay
 from escalation.pathways import Node
 from escalation.regimens import RegimenGrid
 from escalation.report.one_regimen import groups_line, response_rows, response_test_line, safety_rows, stopping_table
+from escalation.report.proof_notes import proof_notes
 from escalation.report.wording import (
     CERTAIN_AND_WAITING,
-    NOT_OF_DRAWS,
     headline,
     latest_outcomes,
     next_step,
@@ -310,21 +309,13 @@ def print_proof(console: Console, study: Study, proof: Proof) -> None:
     for step in study.protocol.rule.steps():
         console.print(f"  - {step}")
     console.print(f"\n{proof.states:,} reachable decision states checked, every one.\n")
-    if study.protocol.rule.design.needs_clock:
-        console.print("Only states in which every window is complete; this design also decides with windows open.\n")
-    if study.protocol.backfill is not None:
-        console.print(f"Escalation alone, and each of its states with {WHAT}.\n")
     for verdict in proof.verdicts:
         mark = Text("holds  ", style="green") if verdict.holds else Text("BROKEN ", style="bold red")
         console.print(Text.assemble(mark, verdict.statement))
         if verdict.counterexample:
             console.print(f"        counterexample: {verdict.counterexample}")
-    if study.protocol.grid.size == 1:
-        console.print("\nWith one regimen the properties about moving between regimens say nothing and are left out.")
-    if proof.draws:
-        console.print(f"\n{NOT_OF_DRAWS}")
-    if not proof.holds:
-        console.print("\nA broken property is a fact about the design as published, not an error of this check.")
+    for note in proof_notes(study, proof):
+        console.print(f"\n{note}")
     console.print(identity(study))
 
 

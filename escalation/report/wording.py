@@ -13,13 +13,6 @@ from escalation.pathways import Node
 from escalation.regimens import RegimenGrid
 from escalation.rule import Rule
 
-NOT_OF_DRAWS: Final = (
-    "This design draws: every regimen it can draw was checked. That a further DLT never leads to a higher regimen is "
-    "left out, because a draw leads to no single one."
-)
-"""What a safety proof does not say of a design that randomises."""
-
-
 CERTAIN_AND_WAITING: Final = (
     "Every outcome still open leads to the same decision; this protocol takes it when the windows are complete."
 )

@@ -6,7 +6,7 @@ import json
 
 import streamlit as st
 
-from escalation.report.wording import NOT_OF_DRAWS
+from escalation.report.proof_notes import proof_notes
 from escalation.study import Study
 from escalation.ui import blocks
 from escalation.ui.rules_decide import KEY
@@ -61,19 +61,17 @@ def _shown(study: Study, found: Proof) -> None:
         ],
         text=True,
     )
-    if found.draws:
-        st.caption(NOT_OF_DRAWS)
-    if broken:
-        st.caption("A broken property is a fact about the design as published, not an error of this check.")
-        for each in broken:
-            if each.counterexample:
-                st.button(
-                    f"Replay {each.counterexample}",
-                    key=f"replay:{each.name}",
-                    on_click=_replay,
-                    args=(each.counterexample,),
-                    icon=":material/replay:",
-                )
+    for note in proof_notes(study, found):
+        st.caption(note)
+    for each in broken:
+        if each.counterexample:
+            st.button(
+                f"Replay {each.counterexample}",
+                key=f"replay:{each.name}",
+                on_click=_replay,
+                args=(each.counterexample.split(";")[0],),  # what is backfilled cannot be replayed
+                icon=":material/replay:",
+            )
     blocks.trace(study, f"{found.states:,} states enumerated")
     with st.expander("The same on the command line"):
         st.code(f"escalation verify {file_name()}", language="shell")
