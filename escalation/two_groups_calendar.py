@@ -12,10 +12,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from escalation.calendar import CalendarEngine, TrialClock
+from escalation.calendar import CalendarEngine
 from escalation.protocol import Protocol
 from escalation.scenario import Scenario
 from escalation.streams import Numbers
+from escalation.trial_clock import TrialClock
 from escalation.truth import BoundTruth
 from escalation.two_groups import Groups
 

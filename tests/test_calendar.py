@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from scipy.stats import chisquare
 
-import escalation.calendar as calendar_module
+import escalation.trial_clock as clock_module
 from escalation.calendar import CalendarEngine
 from escalation.decision import Action, Decisions, Reason
 from escalation.design import Design, Parameters, Setting
@@ -625,7 +625,7 @@ def test_a_history_may_follow_any_regimen_that_can_be_drawn(study_of):
 
 
 def test_a_trial_that_cannot_end(engine_of, monkeypatch):
-    monkeypatch.setattr(calendar_module, "MOST_ARRIVALS", 300)
+    monkeypatch.setattr(clock_module, "MOST_ARRIVALS", 300)
     engine = engine_of(THREE, [0.1], scenario={"screen_failure": 0.999999, **DAILY})
     with pytest.raises(EngineError, match="did not end within 300 arrivals"):
         engine.course(1, 0)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Final, Literal
 
-from escalation.calendar import Course
 from escalation.conduct import records as r
 from escalation.conduct.state import proposal_hash
 from escalation.protocol import Protocol
@@ -21,6 +20,7 @@ from escalation.trial import (
     Responded,
     WindowCompleted,
 )
+from escalation.trial_clock import Course
 
 
 @dataclass(frozen=True, slots=True)

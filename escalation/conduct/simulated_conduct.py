@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any
 
-from escalation.calendar import CalendarEngine, Course
+from escalation.calendar import CalendarEngine
 from escalation.conduct import records as r
 from escalation.conduct.invented import PASSWORD, HandClock, InventedPeople
 from escalation.conduct.service import Conduct, ConductError
@@ -15,6 +15,7 @@ from escalation.errors import Fault, StudyError
 from escalation.regimens import RegimenGrid
 from escalation.study import Study
 from escalation.trial import Decided
+from escalation.trial_clock import Course
 
 
 class DepartureError(ConductError):

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from escalation.advice import Advice
-from escalation.calendar import CalendarEngine, Course
+from escalation.calendar import CalendarEngine
 from escalation.decision import Action
 from escalation.report.charts.trials import Cause, Followed, Suspended, Taken
 from escalation.report.wording import where_to
@@ -30,6 +30,7 @@ from escalation.trial import (
     TrialState,
     WindowCompleted,
 )
+from escalation.trial_clock import Course
 
 _CAUSES: Final[dict[str, Cause]] = {"held_window": "outcomes", "held_review": "review", "held_stagger": "stagger"}
 
