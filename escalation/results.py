@@ -113,7 +113,8 @@ class TrialRows:
         nothing = np.zeros(trials, np.int32)
         weight = np.full(trials, 1.0 / max(trials, 1))
         graded = None if moderate is None else moderate.astype(float)
-        return cls(n, dlt, selected, reason, nothing, nothing, nothing.astype(bool), weight, trials, calendar, graded)
+        none = nothing.astype(bool)
+        return cls(n, dlt, selected, reason, nothing, nothing, none, weight, trials, calendar, moderate=graded)
 
     @classmethod
     def exact(cls, graph: Graph, truth: Floats, moderate: Floats | None = None) -> TrialRows:

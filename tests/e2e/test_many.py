@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import uuid4
+
 from playwright.sync_api import Browser, Page, expect
 
 from escalation.conduct.roles import Role
@@ -11,7 +13,6 @@ from tests.e2e.kit import settled, shot
 from tests.e2e.ward import Ward, at
 
 BROWSERS = 20
-TRIAL = "T-MANY"
 PEOPLE = {"ingrid": Role.INVESTIGATOR, "carlos": Role.COORDINATOR}
 SIMULATION = "/simulate?study=nct07212335"
 
@@ -23,10 +24,11 @@ def screen(page: Page, code: str) -> None:
 
 def test_twenty_browsers_and_a_long_simulation(browser: Browser, ward: Ward) -> None:
     served, site = ward
+    trial = f"T-MANY-{uuid4().hex[:4]}"  # one of its own, should the story be told again
     for name, role in PEOPLE.items():
-        site.delegate(name, role, trial=TRIAL)
-    site.conduct.open_trial(site.token("ingrid"), TRIAL, kit.study(), kit.PASSWORD)
-    before = site.conduct.ledger.head(TRIAL).seq
+        site.delegate(name, role, trial=trial)
+    site.conduct.open_trial(site.token("ingrid"), trial, kit.study(), kit.PASSWORD)
+    before = site.conduct.ledger.head(trial).seq
 
     office = browser.new_context().new_page()
     office.goto(served.url + SIMULATION)
@@ -44,7 +46,7 @@ def test_twenty_browsers_and_a_long_simulation(browser: Browser, ward: Ward) -> 
         names.append(list(PEOPLE)[number % len(PEOPLE)])
         token = site.conduct.accounts.sign_in(names[-1], kit.PASSWORD).token
         context.add_cookies([{"name": COOKIE, "value": token, "url": served.url, "httpOnly": True}])
-        page.goto(served.url + at("participants", trial=TRIAL), wait_until="commit")
+        page.goto(served.url + at("participants", trial=trial), wait_until="commit")
         pages.append(page)
     for page in pages:
         settled(page)
@@ -66,14 +68,14 @@ def test_twenty_browsers_and_a_long_simulation(browser: Browser, ward: Ward) -> 
     assert answered[0] == BROWSERS
     assert answered[1] > 0  # forms read at an older version were refused, not recorded over it
 
-    entries = site.conduct.ledger.entries(TRIAL, after=before)
+    entries = site.conduct.ledger.entries(trial, after=before)
     assert sorted(entry.payload["participant"] for entry in entries) == codes
     assert {entry.type for entry in entries} == {"screened"}
     by = {entry.payload["participant"]: entry.actor for entry in entries}
     assert by == dict(zip(codes, names, strict=True))
 
     for page in pages:
-        page.goto(served.url + at("today", trial=TRIAL), wait_until="commit")
+        page.goto(served.url + at("today", trial=trial), wait_until="commit")
     for page, name in zip(pages, names, strict=True):
         settled(page)
         expect(page.get_by_text(f"({name})")).to_be_visible(timeout=60_000)
