@@ -668,7 +668,7 @@ def figures(scenario: int, design: str) -> dict[str, float]:
     overrides = [f"scenarios.0.truth.table={row['truth']}", f"scenarios.0.responses={row['responses']}"]
     backfills = design == "BF-BOIN"
     made = load(PRESET, overrides=overrides if backfills else [*overrides, "protocol.backfill=null"])
-    trials = 4000 if backfills else 1000
+    trials = 2000 if backfills else 1000
     timed = simulate(made, engine="calendar", trials=trials, seed=2024, scenarios=["s1"]).scenarios[0].characteristics
     c = timed if backfills else simulate(made, engine="exact", scenarios=["s1"]).scenarios[0].characteristics
     n, selected, mtd = c.patients, 100 * c.selection, row["truth"].index(0.25)

@@ -137,7 +137,8 @@ def test_every_node_can_be_decided_again_from_its_own_string():
         assert advisor.advise(replay(rule, node.outcomes, advisor=advisor).state) == node.advice
 
 
-def test_too_many_pathways_are_refused():
+def test_too_many_pathways_are_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("escalation.pathways.MOST_NODES", 500)
     study = load("textbook-5-doses", design="boin")
     advisor = Advisor(study.protocol.rule)
     with pytest.raises(EngineError, match="fewer cohorts"):

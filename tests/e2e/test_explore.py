@@ -35,14 +35,16 @@ def test_a_moved_curve_gives_the_numbers_of_the_command_line(page: Page, served:
 def drag(page: Page, name: str, to: float) -> None:
     """Drag a point of the curves to a DLT probability, in per cent, as a mouse does."""
     point = page.get_by_role("slider", name=f"Drag {name}", exact=True)
-    at = point.locator("path").bounding_box()
-    other = page.get_by_text("20%", exact=True).first.bounding_box()
-    higher = page.get_by_text("40%", exact=True).first.bounding_box()
-    assert at is not None
-    assert other is not None
-    assert higher is not None
-    by = (float(point.get_attribute("aria-valuenow") or 0) - to) * (other["y"] - higher["y"]) / 20
-    x, y = at["x"] + at["width"] / 2, at["y"] + at["height"] / 2
+    expect(point).to_be_visible()
+    x, y, per_percent = point.evaluate(
+        """point => {
+          const box = point.querySelector('path').getBoundingClientRect()
+          const said = [...point.ownerSVGElement.querySelectorAll('text')]
+          const height = label => said.find(each => each.textContent === label).getBoundingClientRect().y
+          return [box.x + box.width / 2, box.y + box.height / 2, (height('0%') - height('40%')) / 40]
+        }"""
+    )
+    by = (float(point.get_attribute("aria-valuenow") or 0) - to) * per_percent
     page.mouse.move(x, y)
     page.mouse.down()
     for part in range(1, 11):
