@@ -13,6 +13,8 @@ from tests.e2e.kit import settled, shot
 from tests.e2e.ward import Ward, at
 
 BROWSERS = 20
+PATIENCE = 150_000
+"""Milliseconds: twenty browsers and a simulation share two cores with the other tests."""
 PEOPLE = {"ingrid": Role.INVESTIGATOR, "carlos": Role.COORDINATOR}
 SIMULATION = "/simulate?study=nct07212335"
 
@@ -31,18 +33,19 @@ def test_twenty_browsers_and_a_long_simulation(browser: Browser, ward: Ward) -> 
     before = site.conduct.ledger.head(trial).seq
 
     office = browser.new_context().new_page()
+    office.set_default_timeout(PATIENCE)
     office.goto(served.url + SIMULATION)
     settled(office)
     office.get_by_role("spinbutton", name="Simulated trials a scenario").fill("100000")
     office.get_by_role("spinbutton", name="Simulated trials a scenario").press("Tab")
     office.get_by_role("button", name="Simulate", exact=True).click()
-    expect(office.get_by_role("button", name="Cancel")).to_be_visible(timeout=60_000)
+    expect(office.get_by_role("button", name="Cancel")).to_be_visible(timeout=PATIENCE)
 
     contexts = [browser.new_context(viewport={"width": 900, "height": 700}) for _ in range(BROWSERS)]
     pages, names = [], []
     for number, context in enumerate(contexts):
         page = context.new_page()
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(PATIENCE)
         names.append(list(PEOPLE)[number % len(PEOPLE)])
         token = site.conduct.accounts.sign_in(names[-1], kit.PASSWORD).token
         context.add_cookies([{"name": COOKIE, "value": token, "url": served.url, "httpOnly": True}])
@@ -57,13 +60,13 @@ def test_twenty_browsers_and_a_long_simulation(browser: Browser, ward: Ward) -> 
     answered = [0, 0]
     for page, code in zip(pages, codes, strict=True):
         recorded, refused = page.get_by_text("Recorded."), page.get_by_text("Nothing was recorded", exact=False)
-        expect(recorded.or_(refused).first).to_be_visible(timeout=60_000)
+        expect(recorded.or_(refused).first).to_be_visible(timeout=PATIENCE)
         while not recorded.count():  # somebody else was first: look, and record again
             answered[1] += 1
             page.reload()
             settled(page)
             screen(page, code)
-            expect(recorded.or_(refused).first).to_be_visible(timeout=60_000)
+            expect(recorded.or_(refused).first).to_be_visible(timeout=PATIENCE)
         answered[0] += 1
     assert answered[0] == BROWSERS
     assert answered[1] > 0  # forms read at an older version were refused, not recorded over it
@@ -84,10 +87,10 @@ def test_twenty_browsers_and_a_long_simulation(browser: Browser, ward: Ward) -> 
         page.goto(served.url + at("today", trial=trial), wait_until="commit")
     for page, name in zip(pages, names, strict=True):
         settled(page)
-        expect(page.get_by_text(f"({name})")).to_be_visible(timeout=60_000)
+        expect(page.get_by_text(f"({name})")).to_be_visible(timeout=PATIENCE)
         others = [other for other in PEOPLE if other != name]
         assert not any(page.get_by_text(f"({other})").count() for other in others)
-        expect(page.get_by_role("row", name=codes[-1])).to_be_visible(timeout=60_000)
+        expect(page.get_by_role("row", name=codes[-1])).to_be_visible(timeout=PATIENCE)
     shot(pages[0], "many-dashboard")
     for context in contexts:
         context.close()
